@@ -7,8 +7,8 @@
 #include "types.h"
 
 /*
- * Zero a page. Normal memory with the MMU on only: it uses `dc zva`, which faults on device memory, and
- * with the MMU off all memory counts as device memory (ARM ARM D7.2.27 DCZID_EL0, B2.7.2).
+ * Zero a page. Normal memory with the MMU on only: it uses `dc zva`, which faults on device memory,
+ * and with the MMU off all memory counts as device memory (ARM ARM D7.2.27 DCZID_EL0, B2.7.2).
  */
 void page_zero(void *page);
 

@@ -1,6 +1,6 @@
 /*
- * Memory and strings: the C library's names and meanings, as far as the kernel needs them.
- * The compiler itself emits calls to memset, memcpy, memmove and memcmp, so these four must exist.
+ * Memory and strings: the C library's names and meanings, as far as the kernel needs them. The
+ * compiler itself emits calls to memset, memcpy, memmove and memcmp, so these four must exist.
  */
 #ifndef STRING_H
 #define STRING_H
@@ -41,8 +41,8 @@ char *strchr(const char *s, int c);
 /*
  * Read an unsigned number at the start of s. base is 2 to 36, or 0: hexadecimal after 0x, else
  * decimal. No blanks and no sign are skipped. Returns 0, the number in *value and, unless end is
- * NULL, the place after its last digit in *end. Returns -1, with nothing written, when there is
- * no digit or the number does not fit in 64 bits.
+ * NULL, the place after its last digit in *end. Returns -1, with nothing written, when there is no
+ * digit or the number does not fit in 64 bits.
  */
 int parse_u64(const char *s, const char **end, unsigned base, uint64_t *value);
 

@@ -1,6 +1,6 @@
 /*
- * Formatted output: one formatter, which knows nothing about where the characters go, and
- * snprintf as one of its users (the console's cprintf is the other).
+ * Formatted output: one formatter, which knows nothing about where the characters go, and snprintf
+ * as one of its users (the console's cprintf is the other).
  */
 #include "printf.h"
 #include "string.h"
@@ -78,7 +78,7 @@ emit_number(struct output *out, const struct spec *spec, const char *prefix, uin
     }
     int length = (int)(end - p);
 
-    /* Like C: a precision says how many digits at least (one if none is given) and switches '0' off. */
+    /* Like C: a precision is the least number of digits (1 if none is given) and turns '0' off. */
     int least = spec->precision >= 0 ? spec->precision : 1;
     if (spec->precision < 0 && spec->zero && !spec->left) {
         least = MAX(least, spec->width - (int)strlen(prefix));
@@ -141,8 +141,8 @@ parse_digits(const char **fmt)
 }
 
 /*
- * The arguments still to come. In a structure of its own, because a va_list may be an array, which C
- * does not let us hand on by reference.
+ * The arguments still to come. In a structure of its own, because a va_list may be an array, which
+ * C does not let us hand on by reference.
  */
 struct arguments {
     va_list list;
@@ -228,8 +228,8 @@ next_unsigned(const struct spec *spec, struct arguments *args)
 }
 
 /*
- * Print the next arguments as the conversion at fmt, just after its %, says. Returns the place after it,
- * or NULL when it is unknown, and has then printed nothing.
+ * Print the next arguments as the conversion at fmt, just after its %, says. Returns the place
+ * after it, or NULL when it is unknown, and has then printed nothing.
  */
 static const char *
 convert(struct output *out, const char *fmt, struct arguments *args)

@@ -1,7 +1,7 @@
 /*
- * Memory and strings. The memory functions work in 8-byte words, four a turn, once the pointers
- * are aligned, and never make an unaligned access: it would fault on device memory, with the MMU
- * off, and with SCTLR_EL1.A set. They are compiled with -fno-tree-loop-distribute-patterns, or the
+ * Memory and strings. The memory functions work in 8-byte words, four a turn, once the pointers are
+ * aligned, and never make an unaligned access: it would fault on device memory, with the MMU off,
+ * and with SCTLR_EL1.A set. They are compiled with -fno-tree-loop-distribute-patterns, or the
  * compiler would recognise memset's loop and make it a call of memset.
  */
 #include "string.h"
@@ -41,8 +41,8 @@ memset(void *dst, int byte, size_t n)
 }
 
 /*
- * Copy from the lowest address to the highest. Every byte is read before a byte at a higher
- * address is written, so that dst may overlap src from below.
+ * Copy from the lowest address to the highest. Every byte is read before a byte at a higher address
+ * is written, so that dst may overlap src from below.
  */
 static void
 copy_up(uint8_t *d, const uint8_t *s, size_t n)
