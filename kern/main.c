@@ -1,0 +1,34 @@
+/*
+ * The boot, step by step. It begins in entry.S (to EL1), boot.c (page tables) and mmu.S (into the
+ * upper half).
+ */
+#include "boot.h"
+#include "bootinfo.h"
+#include "check.h"
+#include "console.h"
+#include "monitor.h"
+#include "power.h"
+#include "scratch.h"
+#include "uart.h"
+#if LAB >= 2
+#include "kalloc.h"
+#endif
+
+void
+main(uint64_t firmware)
+{
+    boot_milestone("main");
+    console_init();          /* from here on there is cprintf */
+    cprintf("\nBramble\n");
+    bootinfo_init(firmware); /* memory and boot arguments; all RAM mapped */
+    cores_collect();         /* the other cores sleep */
+#if LAB >= 2
+    alloc_init();            /* the page allocator gets its pages */
+#endif
+    if (!checks_run()) {     /* a graded run ends here */
+        uart_drain();
+        power_off();
+    }
+    scratch();               /* yours */
+    monitor();
+}

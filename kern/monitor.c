@@ -1,0 +1,131 @@
+/*
+ * The monitor: a small command line into the running kernel.
+ */
+#include "monitor.h"
+#include "boot.h"
+#include "check.h"
+#include "console.h"
+#include "memlayout.h"
+#include "panic.h"
+#include "power.h"
+#include "pt.h"
+#include "ram.h"
+#include "string.h"
+#include "uart.h"
+#if LAB >= 2
+#include "kalloc.h"
+#endif
+
+struct command {
+    const char *name, *argument, *help;
+    void (*run)(const char *argument);
+};
+
+static void help(const char *argument);
+
+static void
+mem(const char *argument)
+{
+    size_t n;
+    const struct range *usable = ram_usable(&n);
+
+    (void)argument;
+    cprintf("kernel image %lx-%lx\n", V2P(image_start), V2P(end));
+    for (size_t i = 0; i < n; i++)
+        cprintf("usable       %lx-%lx %lu pages\n", usable[i].start, usable[i].end,
+                (usable[i].end - usable[i].start) / PGSIZE);
+#if LAB >= 2
+    cprintf("free         %lu pages\n", count_free_pages());
+#endif
+}
+
+static void
+pt(const char *argument)
+{
+    uint64_t va;
+    const char *rest;
+
+    if (parse_u64(argument, &rest, 16, &va) != 0 && parse_u64(argument, &rest, 0, &va) != 0) {
+        cprintf("pt wants an address: pt ffff000000080000\n");
+        return;
+    }
+    pt_print_walk(va);
+}
+
+static void
+check(const char *argument)
+{
+    if (check_run_named(argument))
+        return;
+    cprintf("The checks are:");
+    checks_list();
+}
+
+static void
+bt(const char *argument)
+{
+    (void)argument;
+    print_backtrace((uint64_t)__builtin_frame_address(0));
+}
+
+static void
+halt(const char *argument)
+{
+    (void)argument;
+    uart_drain();
+    power_off();
+}
+
+static const struct command commands[] = {
+    {"help", "", "this list", help},
+    {"mem", "", "physical memory: what there is, and how much is free", mem},
+    {"pt", "VA", "how the MMU translates a virtual address", pt},
+    {"check", "NAME", "run one check again", check},
+    {"bt", "", "the calls that led here", bt},
+    {"halt", "", "switch the machine off", halt},
+};
+
+static void
+help(const char *argument)
+{
+    (void)argument;
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        cprintf("%6s %-5s %s\n", commands[i].name, commands[i].argument, commands[i].help);
+}
+
+static void
+run(char *line)
+{
+    while (*line == ' ')
+        line++;
+    char *argument = strchr(line, ' ');
+    if (argument) {
+        *argument++ = '\0';
+        while (*argument == ' ')
+            argument++;
+    } else {
+        argument = line + strlen(line);
+    }
+    if (*line == '\0')
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(line, commands[i].name) == 0) {
+            commands[i].run(argument);
+            return;
+        }
+    }
+    cprintf("There is no command \"%s\"; try help.\n", line);
+}
+
+void
+monitor(void)
+{
+    char line[128];
+
+    boot_milestone("monitor");
+    for (;;) {
+        cprintf("bramble> ");
+        readline(line, sizeof(line));
+        run(line);
+    }
+}
