@@ -1,0 +1,173 @@
+"""The pristine tree, the student's files laid over it, and staff's build of the two."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grade import sandbox
+
+BUILD_SECONDS = 120
+OUTPUT_CAP = 200_000        # bytes of compiler output kept
+SKIP = ("test/", "docs/", ".ci/", "obj/", ".git/")      # never needed for a build
+
+
+class Trouble(Exception):
+    """The host or the course is at fault, not the submission; the message says what to do."""
+
+
+@dataclass
+class Tree:
+    """A copy of the course's files."""
+    path: Path
+    staff: bool                 # the source tree, which takes LAB and SOL
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Built:
+    ok: bool
+    output: str                 # what make and the compiler said
+    image: Path
+    elf: Path
+
+
+def git(root: Path, *args: str) -> bytes:
+    """A read-only git command in root; hooks and monitors of that repository do not run."""
+    done = subprocess.run(
+        ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-C", str(root), *args],
+        stdin=subprocess.DEVNULL, capture_output=True,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"})
+    if done.returncode != 0:
+        raise OSError(done.stderr.decode("utf-8", "replace").strip())
+    return done.stdout
+
+
+def is_work_tree(root: Path) -> bool:
+    try:
+        return Path(git(root, "rev-parse", "--show-toplevel").decode().strip()).resolve() == root.resolve()
+    except OSError:
+        return False
+
+
+def release_commit(root: Path, lab: int) -> str | None:
+    """The release that a student's branch stands on: the newest commit that it shares with
+    a course's branch lab(N), whatever the remote is called."""
+    best: tuple[int, str] | None = None
+    try:
+        refs = git(root, "for-each-ref", "--format=%(refname)", f"refs/remotes/*/lab{lab}").decode().split()
+        refs = refs or git(root, "for-each-ref", "--format=%(refname)", f"refs/heads/lab{lab}").decode().split()
+    except OSError:
+        return None
+    for ref in refs:
+        try:
+            commit = git(root, "merge-base", "HEAD", ref).decode().strip()
+            age = int(git(root, "rev-list", "--count", commit).decode())
+        except (OSError, ValueError):
+            continue
+        if best is None or age > best[0]:
+            best = (age, commit)
+    return best[1] if best else None
+
+
+def unpack(data: bytes, to: Path) -> None:
+    """git's own archive; nothing in it leaves the folder, as git stores no such names."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            target = to / member.name
+            if ".." in Path(member.name).parts or target.is_absolute() and to not in target.parents:
+                continue
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif member.isfile():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                target.write_bytes(source.read() if source else b"")
+                target.chmod(0o755 if member.mode & 0o100 else 0o644)
+
+
+def files_of(root: Path) -> list[str]:
+    """The files of a work tree, without what git ignores."""
+    if is_work_tree(root):
+        listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        return sorted(set(listed.decode("utf-8", "surrogateescape").split("\0")) - {""})
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def copy(root: Path, to: Path) -> None:
+    for name in files_of(root):
+        if name.startswith(SKIP) or "/mutants/" in name or "__pycache__" in name or name == "local.mk":
+            continue
+        source, target = root / name, to / name
+        if source.is_symlink() or not source.is_file():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+
+
+def pristine(root: Path, lab: int, to: Path) -> Tree:
+    """Copy the course's own files to a folder.
+
+    On a student's branch they come from git: the release the branch stands on.  In the source
+    tree (staff) they are the tree's files, less tests and mutants.
+    """
+    to.mkdir(parents=True)
+    if (root / "staff.mk").exists():
+        copy(root, to)
+        return Tree(to, staff=True)
+    commit = release_commit(root, lab) if is_work_tree(root) else None
+    if commit:
+        unpack(git(root, "archive", "--format=tar", commit), to)
+        return Tree(to, staff=False)
+    copy(root, to)
+    return Tree(to, staff=False, notes=[
+        f"git knows no branch lab{lab} of the course here, so staff's files are taken as they are "
+        "in this folder"])
+
+
+def overlay(tree: Tree, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        target = tree.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def build(tree: Tree, lab: int, sol: int, jobs: int) -> Built:
+    """make, with staff's Makefile, in the sandbox."""
+    command = ["make", "-s", f"-j{jobs}", "O=obj", "obj/kernel8.img"]
+    if tree.staff:
+        command += [f"LAB={lab}", f"SOL={sol}"]
+    tools = ("make", os.environ.get("CROSS", "") + "gcc", "aarch64-linux-gnu-gcc", "aarch64-elf-gcc",
+             "aarch64-none-elf-gcc", "python3")
+    environment = {"PATH": sandbox.path_for(*tools[:-1]), "HOME": str(tree.path), "LC_ALL": "C",
+                   "TMPDIR": str(tree.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    if "CROSS" in os.environ:
+        environment["CROSS"] = os.environ["CROSS"]
+    log = tree.path.parent / "build.log"
+    if not shutil.which("make"):
+        raise Trouble("make is not installed; run ./setup")
+    try:
+        with open(log, "wb") as out:
+            done = subprocess.run(
+                [*sandbox.prefix(tree.path, *tools), *command], cwd=tree.path, env=environment,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=BUILD_SECONDS,
+                preexec_fn=sandbox.limits(cpu=BUILD_SECONDS, file_size=64 * sandbox.MIB,
+                                          memory=4096 * sandbox.MIB))
+        failed = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        failed = True
+        with open(log, "ab") as out:
+            out.write(f"\nthe build did not end within {BUILD_SECONDS} s\n".encode())
+    with open(log, "rb") as f:
+        text = f.read(OUTPUT_CAP).decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if not line.startswith("+ ")]
+    obj = tree.path / "obj"
+    result = Built(not failed, "\n".join(lines), obj / "kernel8.img", obj / "kernel8.elf")
+    if result.ok and not (result.image.is_file() and result.elf.is_file()):
+        raise Trouble("the build left no obj/kernel8.img and obj/kernel8.elf")
+    return result

@@ -1,0 +1,437 @@
+"""The stopped kernel as a judge sees it: symbols, memory, page tables, and calls into it.
+
+For writers of labs/labN/judge.py
+---------------------------------
+A judge is a function in labs/labN/judge.py, named after the check and the point at which the
+machine stands still when it is called:
+
+    boot_start_NAME(g, rng)   at the first C function, MMU off
+    main_NAME(g, rng)         at main(), upper half, MMU on
+    begin_NAME(g, rng)        before the check's first line
+    judge_NAME(g, rng)        after the check said "passed"
+
+Each check has at least one.  A check that has no judge_NAME is decided by what it has: its run
+ends at the last point that has a function, and the kernel's own CHECK(NAME) is not needed.
+
+g is a Guest, rng a random.Random whose seed the kernel does not know.  A judge returns when all
+is well and raises Disagree("what was expected, what was found") when not.  It must not believe
+anything the kernel says; it has the registers, physical memory, and call():
+
+    page = g.call("kalloc")                 # x0; raises Panicked, or Stuck when it does not return
+    why = g.panics("kfree", page + 8)       # the panic's message, or None when it just returned
+    g.read(va, n)  g.u64(va)  g.text(va)    # through the page tables, walked here
+    g.phys(pa, n)  g.p64(pa)                # physical memory; g.write, g.phys_write to change it
+    g.free_list()                           # kmem.free_list as a list of addresses, checked
+    g.leaves(g.ttbr1)  g.tables(root)       # every leaf (Leaf) of a table; every table's page
+    g.walk(root, va)                        # the entries on the way, root's first
+    va = g.push(b"...")                     # bytes put on the kernel's stack for an argument
+    g.printed()                             # what the console printed since the last printed()
+
+An exception of Panicked or Stuck that a judge does not catch fails the check with its text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from grade.elf import Elf
+from grade.gdb import PC, SP, GdbError
+from grade.machine import RAM_SIZE, Machine, Stop
+
+KERNBASE = 0xFFFF_0000_0000_0000
+PERIPHERALS = 0x3F00_0000
+PGSIZE = 4096
+ENTRIES = 512
+ADDRESS = 0x0000_FFFF_FFFF_F000     # ARM ARM D5.3.3: output address of a descriptor
+CALL_LIMIT = 200                    # million instructions that a call may take
+DEPTH = 64                          # calls followed when telling where the kernel is
+M64 = (1 << 64) - 1
+
+
+class Disagree(Exception):
+    """The machine does not bear out what the check claims."""
+
+
+class Panicked(Disagree):
+    """The function that a judge called panicked.  message: the panic's text."""
+
+    def __init__(self, function: str, message: str):
+        super().__init__(f"{function} panicked: {message}")
+        self.message = message
+
+
+class Stuck(Disagree):
+    """The function that a judge called did not return."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A valid block or page descriptor."""
+    va: int         # of the first byte it maps; sign-extended for the upper half
+    pa: int
+    level: int      # 1, 2 (blocks) or 3 (page)
+    entry: int      # the descriptor
+    at: int         # physical address of the descriptor
+
+    @property
+    def size(self) -> int:
+        return PGSIZE << 9 * (3 - self.level)
+
+    @property
+    def flags(self) -> int:
+        return self.entry & ~ADDRESS
+
+
+def P2V(pa: int) -> int:
+    return pa + KERNBASE
+
+
+def V2P(va: int) -> int:
+    """Physical address of a kernel pointer into the linear map."""
+    if not KERNBASE <= va < KERNBASE + RAM_SIZE:
+        raise Disagree(f"{va:#x} is no kernel address of memory")
+    return va - KERNBASE
+
+
+def is_table(entry: int, level: int) -> bool:
+    return level < 3 and entry & 3 == 3
+
+
+def is_leaf(entry: int, level: int) -> bool:
+    return entry & 3 == (3 if level == 3 else 1) and level > 0
+
+
+class Guest:
+    def __init__(self, machine: Machine, elf: Elf):
+        self.machine = machine
+        self.elf = elf
+        self.seen_output = 0
+        self.home: list[int] = []           # registers to call functions from
+        self.at: list[int] = []
+        self.return_to = 0
+
+    # --- symbols ---------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        return name in self.elf.symbols
+
+    def symbol(self, name: str) -> int:
+        """Address of a function or variable, as linked (upper half)."""
+        if name not in self.elf.symbols:
+            raise Disagree(f"there is no {name} in the kernel")
+        return self.elf.symbols[name].address
+
+    def name(self, address: int) -> str:
+        """'kalloc+0x10', or the bare address when it lies in nothing known."""
+        symbol = self.elf.find(address) or self.elf.find(address | KERNBASE)
+        if symbol is None:
+            return f"{address:#x}"
+        at = (address | KERNBASE) - (symbol.address | KERNBASE)
+        return symbol.name + (f"+{at:#x}" if at else "")
+
+    # --- registers -------------------------------------------------------
+
+    def reg(self, name: str) -> int:
+        """A register by gdb's name: x0, sp, pc, cpsr, ttbr0_el1, tcr_el1, sctlr, vbar..."""
+        return self.machine.register(name)
+
+    @property
+    def level(self) -> int:
+        """The exception level."""
+        return self.machine.level
+
+    @property
+    def ttbr0(self) -> int:
+        """Physical address of the lower half's root table."""
+        return self.reg("ttbr0_el1") & ADDRESS
+
+    @property
+    def ttbr1(self) -> int:
+        """Physical address of the upper half's root table."""
+        return self.reg("ttbr1_el1") & ADDRESS
+
+    # --- memory ----------------------------------------------------------
+
+    def phys(self, pa: int, size: int) -> bytes:
+        """Physical memory; devices too (then size is 4 or 8)."""
+        if pa < 0 or pa + size > PERIPHERALS:
+            return self.machine.gdb.read(pa, size, physical=True)
+        return self.machine.ram[pa:pa + size]
+
+    def p64(self, pa: int) -> int:
+        return int.from_bytes(self.phys(pa, 8), "little")
+
+    def phys_write(self, pa: int, data: bytes) -> None:
+        if pa < 0 or pa + len(data) > PERIPHERALS:
+            raise ValueError(f"{pa:#x} is not memory")
+        self.machine.ram[pa:pa + len(data)] = data
+
+    def translate(self, va: int) -> int | None:
+        """Physical address of va in the tables that the processor uses now, or None."""
+        if not self.reg("sctlr") & 1:
+            return va
+        root = self.ttbr1 if va >> 55 & 1 else self.ttbr0
+        steps = self.walk(root, va)
+        level, _, entry = steps[-1]
+        if not is_leaf(entry, level):
+            return None
+        mask = (PGSIZE << 9 * (3 - level)) - 1
+        return entry & ADDRESS & ~mask | va & mask
+
+    def pieces(self, va: int, size: int) -> Iterator[tuple[int, int]]:
+        """(physical address, bytes) for each page of a virtual range."""
+        while size > 0:
+            pa = self.translate(va)
+            if pa is None:
+                raise Disagree(f"the kernel's address {va:#x} is not mapped")
+            part = min(size, PGSIZE - va % PGSIZE)
+            yield pa, part
+            va, size = va + part, size - part
+
+    def read(self, va: int, size: int) -> bytes:
+        return b"".join(self.phys(pa, n) for pa, n in self.pieces(va, size))
+
+    def write(self, va: int, data: bytes) -> None:
+        at = 0
+        for pa, n in self.pieces(va, len(data)):
+            self.phys_write(pa, data[at:at + n])
+            at += n
+
+    def u64(self, va: int) -> int:
+        return int.from_bytes(self.read(va, 8), "little")
+
+    def put64(self, va: int, value: int) -> None:
+        self.write(va, (value & M64).to_bytes(8, "little"))
+
+    def text(self, va: int, limit: int = 1024) -> str:
+        """A NUL-terminated text, cut at limit; unreadable memory gives a remark instead."""
+        out = bytearray()
+        try:
+            while len(out) < limit:
+                part = self.read(va + len(out), min(64, PGSIZE - (va + len(out)) % PGSIZE))
+                if 0 in part:
+                    out += part[:part.index(0)]
+                    break
+                out += part
+        except (Disagree, IndexError):
+            out += b"<unreadable>"
+        return out.decode("utf-8", "replace")
+
+    # --- page tables -----------------------------------------------------
+
+    def walk(self, root: int, va: int) -> list[tuple[int, int, int]]:
+        """(level, entry's physical address, entry) on va's way down from root, root's first."""
+        steps = []
+        table = root & ADDRESS
+        for level in range(4):
+            at = table + 8 * (va >> (12 + 9 * (3 - level)) & 511)
+            if at + 8 > PERIPHERALS:
+                raise Disagree(f"the walk of {va:#x} leaves memory at level {level}: "
+                               f"table at {table:#x}")
+            entry = self.p64(at)
+            steps.append((level, at, entry))
+            if not is_table(entry, level):
+                break
+            table = entry & ADDRESS
+        return steps
+
+    def scan(self, root: int, high: bool) -> tuple[list[Leaf], list[int]]:
+        leaves: list[Leaf] = []
+        tables: list[int] = []
+        seen: set[int] = set()
+
+        def visit(table: int, level: int, va: int) -> None:
+            if table in seen:
+                raise Disagree(f"the table at {table:#x} is linked twice")
+            if table + PGSIZE > PERIPHERALS:
+                raise Disagree(f"a level {level} table lies outside memory, at {table:#x}")
+            seen.add(table)
+            tables.append(table)
+            for i, entry in enumerate(struct.unpack("<512Q", self.phys(table, PGSIZE))):
+                if not entry & 1:
+                    continue
+                here = va | i << (12 + 9 * (3 - level))
+                if is_table(entry, level):
+                    visit(entry & ADDRESS, level + 1, here)
+                elif is_leaf(entry, level):
+                    full = here | 0xFFFF << 48 if high else here
+                    mask = (PGSIZE << 9 * (3 - level)) - 1
+                    leaves.append(Leaf(full, entry & ADDRESS & ~mask, level, entry, table + 8 * i))
+                else:
+                    raise Disagree(f"entry {i} of the level {level} table at {table:#x} is "
+                                   f"{entry:#x}, which means nothing there")
+
+        visit(root & ADDRESS, 0, 0)
+        return leaves, tables
+
+    def leaves(self, root: int, high: bool | None = None) -> list[Leaf]:
+        """Every leaf below a root table, in order of va.  high: addresses of the upper half
+        (by default when root is TTBR1's)."""
+        return self.scan(root, root == self.ttbr1 if high is None else high)[0]
+
+    def tables(self, root: int) -> list[int]:
+        """Physical addresses of a root's tables, itself first.  Disagree when one is linked twice."""
+        return self.scan(root, False)[1]
+
+    # --- the free list ---------------------------------------------------
+
+    def runs(self, head: int, limit: int = RAM_SIZE // PGSIZE) -> list[int]:
+        """A chain of struct run starting with the pointer head, as addresses.
+
+        Disagree when a page is misaligned, outside memory, or comes twice.
+        """
+        pages: list[int] = []
+        seen: set[int] = set()
+        ram = self.machine.ram
+        at = head
+        while at:
+            if at % PGSIZE or not KERNBASE < at < KERNBASE + PERIPHERALS:
+                raise Disagree(f"the free list has a bad page {at:#x} after {len(pages)} others")
+            if at in seen:
+                raise Disagree(f"the free list has page {at:#x} twice")
+            if len(pages) >= limit:
+                raise Disagree(f"the free list has more than {limit} pages")
+            seen.add(at)
+            pages.append(at)
+            at = int.from_bytes(ram[at - KERNBASE:at - KERNBASE + 8], "little")
+        return pages
+
+    def free_list(self, symbol: str = "kmem") -> list[int]:
+        """The pages on kmem.free_list, the next one to be handed out first."""
+        return self.runs(self.u64(self.symbol(symbol)))
+
+    # --- the console -----------------------------------------------------
+
+    def printed(self) -> bytes:
+        """What the kernel printed since the last call of this."""
+        text = self.machine.console()
+        new, self.seen_output = text[self.seen_output:], len(text)
+        return new
+
+    # --- calling the kernel ----------------------------------------------
+
+    def settle(self, return_to: str) -> None:
+        """Remember the registers here as the ones to call from; called functions return to the
+        symbol return_to, which must have a breakpoint."""
+        self.at = self.machine.gdb.read_core()
+        self.home = list(self.at)
+        self.home[SP] &= ~15
+        self.return_to = self.symbol(return_to)
+
+    def restore(self) -> None:
+        """Put the registers back as they were at settle()."""
+        self.machine.gdb.write_core(self.at)
+
+    def push(self, data: bytes) -> int:
+        """Put bytes on the kernel's stack, where they stay; returns their address (16-aligned)."""
+        self.home[SP] = self.home[SP] - len(data) & ~15
+        self.write(self.home[SP], data)
+        return self.home[SP]
+
+    def call(self, function: str | int, *arguments: int, limit: int = CALL_LIMIT,
+             **registers: int) -> int:
+        """Call a function of the kernel; returns x0.
+
+        At most 8 arguments (pointers and integers; negative ones allowed).  limit is in
+        million instructions.  Further registers by name: g.call("f", 1, x29=frame).
+        """
+        name = function if isinstance(function, str) else self.name(function)
+        address = self.symbol(function) if isinstance(function, str) else function
+        if not self.home:
+            raise RuntimeError("call() before settle()")
+        core = list(self.home)
+        for i, value in enumerate(arguments):
+            core[i] = value & M64
+        for register, value in registers.items():
+            core[int(register.removeprefix("x"))] = value & M64
+        core[30], core[PC] = self.return_to, address
+        self.machine.gdb.write_core(core)
+        stop, pc = self.machine.run(limit, pc=address), 0
+        panic: str | None = None
+        while stop is Stop.BREAKPOINT:
+            core = self.machine.gdb.read_core()
+            pc = core[PC]
+            if not self.has("panicked") or pc != self.symbol("panicked"):
+                break
+            if panic is None:       # the kernel unwinds to where it was called from
+                panic = self.text(core[0])
+            stop = self.machine.run(limit, pc=pc)
+        if panic is not None:
+            raise Panicked(name, panic)
+        if stop is not Stop.BREAKPOINT:
+            raise Stuck(f"{name} did not return: {self.describe(stop, limit)}")
+        if pc == self.return_to and core[SP] == self.home[SP]:
+            return core[0]
+        raise Stuck(f"{name} did not return but went to {self.name(pc)}")
+
+    def panics(self, function: str | int, *arguments: int, **more: int) -> str | None:
+        """The message of the panic that a call ends in, or None when it returns."""
+        try:
+            self.call(function, *arguments, **more)
+        except Panicked as e:
+            return e.message
+        return None
+
+    def describe(self, stop: Stop, limit: int) -> str:
+        """Why a run stopped, in words, with the place."""
+        if stop is Stop.GONE:
+            return "QEMU ended unexpectedly"
+        if stop is Stop.POWER_OFF:
+            return "the machine was powered off" + self.place()
+        if stop is Stop.RESET:
+            return "the machine was reset" + self.place()
+        if stop is Stop.TIME:
+            return f"still running after {limit} million instructions" + self.place()
+        if stop is Stop.ASLEEP:
+            return "the processor sleeps (wfi) and nothing will wake it" + self.place()
+        if stop is Stop.HOST_TIME:
+            return "this host is too slow for it" + self.place()
+        return "stopped" + self.place()
+
+    def calls(self) -> list[str]:
+        """The functions under way, innermost first, by the frame pointers."""
+        names = [self.name(self.machine.pc)]
+        frame = self.reg("x29")
+        try:
+            for _ in range(DEPTH):
+                up, back = self.u64(frame), self.u64(frame + 8)
+                if self.elf.find(back | KERNBASE) is None:
+                    break
+                names.append(self.name(back))
+                if up <= frame:
+                    break
+                frame = up
+        except (Disagree, GdbError, IndexError):
+            pass
+        return names
+
+    def place(self) -> str:
+        """', in memset called from kfree called from ...' for a message."""
+        names = [n.split("+")[0] for n in self.calls()]
+        text = ", in " + " called from ".join(names[:4])
+        return text + (" and so on" if len(names) > 4 else "")
+
+    # --- is it still the kernel that was built? --------------------------
+
+    def tampering(self) -> str | None:
+        """What is wrong with the machine that no honest kernel does, or None.
+
+        Code and constants must be as linked, the processor at EL1, and staff's functions
+        mapped where they were linked.
+        """
+        if self.level != 1:
+            return f"the kernel runs at EL{self.level}, not at EL1"
+        for address, data in self.elf.constant:
+            pa = address & (KERNBASE ^ M64)
+            now = self.phys(pa, len(data))
+            if now != data:
+                at = next(i for i, (a, b) in enumerate(zip(now, data)) if a != b)
+                return (f"the kernel's code or constants were overwritten at {address + at:#x} "
+                        f"({self.name(address + at)})")
+        pc = self.machine.pc
+        if self.translate(pc) != pc & (KERNBASE ^ M64):
+            return f"{self.name(pc)} is not mapped where it was linked"
+        return None
+

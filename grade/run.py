@@ -1,0 +1,216 @@
+"""One check: a fresh machine, the check's verdict, and the judge's.
+
+The verdict is taken with the machine stopped at check_end by a breakpoint, so that nothing the
+kernel prints matters; and as a student's code may call check_end as well, it counts only when
+the judge, which works from outside with inputs that the kernel cannot know, agrees.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from grade import explain, lab as labs
+from grade.elf import BadElf, Elf
+from grade.gdb import GdbClosed, GdbError
+from grade.guest import KERNBASE, Disagree, Guest
+from grade.machine import MEGA, INSTRUCTIONS_PER_TICK, Machine, NoQemu, Stop
+from grade.qmp import QmpError
+
+GUEST_SEED = 1_000_000      # the kernel is told seed modulo this; the judge draws from all of it
+CONSOLE_TAIL = 4000         # bytes of console kept for the report
+
+
+@dataclass
+class Result:
+    """The outcome of one check."""
+    name: str
+    lab: int
+    points: int             # what it is worth here: 0 for an earlier lab's
+    score: int
+    passed: bool
+    kind: str               # passed failed boot panic time power-off reset judge tampered build error
+    message: str            # what was expected and found
+    clause: str
+    seed: int
+    arguments: str          # boot arguments that show it again
+    instructions: int = 0   # millions, check only
+    console: str = ""       # the tail
+
+    def json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Ended(Exception):
+    """The run is decided: not passed."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+def printable(data: bytes | str, keep_lines: bool = True) -> str:
+    """Text without control characters, which could do something to a terminal."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    text = text.replace("\r\n", "\n")
+    allowed = "\n\t" if keep_lines else ""
+    return "".join(c if c in allowed or c.isprintable() else "\N{REPLACEMENT CHARACTER}"
+                   for c in text)
+
+
+def arguments(check: Any, seed: int) -> str:
+    memory = "" if check.memory in ("", "all") else f" mem={check.memory}"
+    return f"check={check.name} seed={seed % GUEST_SEED}{memory}"
+
+
+def boot_limit(check: Any) -> int:
+    """Million instructions until the check begins: more for more memory."""
+    size = re.fullmatch(r"(\d+)([KMG])", check.memory)
+    scale = {"K": 1 / 1024, "M": 1, "G": 1024}
+    megabytes = int(size[1]) * scale[size[2]] if size else 960
+    return max(150 + int(megabytes / 2), check.ticks)
+
+
+class Run:
+    """The stages of a check's run, each of which may raise Ended."""
+
+    def __init__(self, machine: Machine, guest: Guest, check: Any, judges: dict[str, Any],
+                 seed: int, exercises: list[Any]):
+        self.machine, self.guest, self.check = machine, guest, check
+        self.judges, self.exercises = judges, exercises
+        self.random = random.Random(f"{seed} {check.name}")
+        self.instructions = 0
+
+    def judge(self, point: str) -> None:
+        """Let the lab's judge look at the machine, if it has a function for this point."""
+        function = self.judges.get(point)
+        if function is None:
+            return
+        try:
+            function(self.guest, self.random)
+        except Disagree as e:
+            raise Ended("judge", str(e) or "the judge disagrees") from None
+
+    def last(self, point: str) -> bool:
+        """Is this the last point that the check has a judge for?"""
+        order = labs.POINTS_IN_A_RUN
+        return not any(p in self.judges for p in order[order.index(point) + 1:])
+
+    def at(self, symbol: str) -> bool:
+        return self.guest.has(symbol) and self.machine.pc == self.guest.symbol(symbol)
+
+    def trouble_in_boot(self, stop: Stop, limit: int) -> Ended:
+        log = self.machine.boot_log()
+        if stop is Stop.GONE:
+            return Ended("boot", explain.failure(log) or "QEMU ended unexpectedly")
+        what = self.guest.describe(stop, limit)
+        why = explain.no_boot(log, self.machine.level, self.guest.calls(), what, self.exercises)
+        return Ended("boot", f"the kernel did not get as far as this check: {why}")
+
+    def boot(self) -> bool:
+        """From reset to check_begin.  True when the check is decided before."""
+        limit = boot_limit(self.check)
+        entry = self.guest.symbol("boot_start") & ~KERNBASE
+        self.machine.break_at(entry)
+        stop = self.machine.run(limit)
+        if stop is not Stop.BREAKPOINT:
+            raise self.trouble_in_boot(stop, limit)
+        self.judge("boot_start")
+        if self.last("boot_start"):
+            return True
+        self.machine.unbreak(entry)
+        for symbol in ("main", "check_begin", "check_end", "panicked"):
+            self.machine.break_at(self.guest.symbol(symbol))
+        stop = self.machine.run(limit)
+        if stop is Stop.BREAKPOINT and self.at("main"):
+            self.guest.settle("main")
+            self.judge("main")
+            if self.last("main"):
+                return True
+            self.guest.restore()
+            self.machine.unbreak(self.guest.symbol("main"))
+            stop = self.machine.run(limit)
+        if stop is not Stop.BREAKPOINT:
+            raise self.trouble_in_boot(stop, limit)
+        if self.at("panicked"):
+            message = self.guest.text(self.machine.register("x0"))
+            self.machine.unbreak(self.guest.symbol("panicked"))
+            self.machine.run(limit)     # let the report reach the console
+            raise Ended("panic", f"the kernel panicked before this check: {message}")
+        if not self.at("check_begin"):
+            raise Ended("judge", "check_end was called before the check had begun")
+        return False
+
+    def execute(self) -> str | None:
+        """From check_begin to check_end.  Returns the failure, None when the check passed."""
+        name = self.guest.text(self.guest.u64(self.machine.register("x0")), 64)
+        if name != self.check.name:
+            raise Ended("judge", f"the kernel began a check {name!r} instead of this one")
+        self.judge("begin")
+        self.machine.unbreak(self.guest.symbol("check_begin"))
+        self.machine.unbreak(self.guest.symbol("panicked"))
+        limit = self.check.ticks
+        before = self.machine.ticks()
+        stop = self.machine.run(limit)
+        if stop is not Stop.BREAKPOINT:
+            kind = {Stop.POWER_OFF: "power-off", Stop.RESET: "reset", Stop.GONE: "error"}
+            raise Ended(kind.get(stop, "time"), "the check did not come to its end: "
+                        + self.guest.describe(stop, limit))
+        self.instructions = (self.machine.ticks() - before) * INSTRUCTIONS_PER_TICK // MEGA
+        failure = self.machine.register("x1")
+        return self.guest.text(failure) if failure else None
+
+    def whole(self) -> None:
+        if self.boot():
+            return
+        failure = self.execute()
+        if failure is not None:
+            raise Ended("failed", failure)
+        wrong = self.guest.tampering()
+        if wrong:
+            raise Ended("tampered", wrong)
+        self.machine.break_at(self.guest.symbol("panicked"))
+        self.guest.settle("check_end")
+        self.guest.printed()
+        self.judge("judge")
+        wrong = self.guest.tampering()
+        if wrong:
+            raise Ended("tampered", wrong)
+
+
+def run_check(tree: Path, image: Path, elf: Path, lab: Any, check: Any, points: int, seed: int,
+              exercises: list[Any], scratch: Path) -> Result:
+    """Boot one check of lab in a machine of its own.
+
+    exercises: of all labs so far, for messages.  scratch: a folder made here for this run alone.
+    """
+    result = Result(check.name, lab.number, points, 0, False, "error", "", check.clause, seed,
+                    arguments(check, seed))
+    scratch.mkdir(parents=True)
+    try:
+        judges = labs.judges(tree, lab.number, check.name)
+        with Machine(image, result.arguments, scratch) as machine:
+            run = Run(machine, Guest(machine, Elf(elf)), check, judges, seed, exercises)
+            try:
+                run.whole()
+                result.passed, result.kind, result.score = True, "passed", points
+            except Ended as e:
+                result.kind, result.message = e.kind, printable(str(e), keep_lines=False)
+            except (GdbClosed, QmpError):
+                result.message = "QEMU ended in the middle of the check"
+            result.instructions = run.instructions
+            result.console = printable(machine.console()[-CONSOLE_TAIL:])
+    except (NoQemu, labs.LabError):
+        raise
+    except (Disagree, GdbError, BadElf) as e:
+        result.message = printable(str(e), keep_lines=False)
+    except Exception:           # a judge's own mistake must not stop the others
+        result.message = "the grader itself failed:\n" + traceback.format_exc()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return result
