@@ -45,7 +45,6 @@
 #define AUX_ENABLES     0x04
 #define AUX_MU_IO       0x40 /* read: next byte received; write: next byte to send */
 #define AUX_MU_IER      0x44
-#define AUX_MU_IIR      0x48
 #define AUX_MU_LCR      0x4c
 #define AUX_MU_MCR      0x50
 #define AUX_MU_LSR      0x54

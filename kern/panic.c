@@ -53,7 +53,7 @@ print_backtrace(uint64_t fp)
 
     for (size_t i = 0; i < n && i < DEPTH; i++)
         if (pcs[i] != 0) /* the outermost record is entry.S's: nobody called it */
-            print_code_address(pcs[i]);
+            print_code_address(pcs[i] - 4); /* the call, not what follows it */
     if (n == DEPTH)
         cprintf("    ...\n");
 }

@@ -89,24 +89,26 @@ print_calls(const struct trap_frame *frame)
 {
     uint64_t here, there;
     const char *function = symbol_name(frame->elr, &here);
-    const char *caller = symbol_name(frame->x[30], &there);
+    const char *caller = symbol_name(frame->x[30] - 4, &there);
     uint64_t next = 0;
 
     cprintf("  called from\n");
     print_code_address(frame->elr);
     backtrace(frame->x[29], &next, 1);
     if (caller && caller != function && frame->x[30] != next)
-        print_code_address(frame->x[30]);
+        print_code_address(frame->x[30] - 4);
     print_backtrace(frame->x[29]);
 }
 
 static void
 print_registers(const struct trap_frame *frame)
 {
+    cprintf("  registers");
     for (int i = 0; i < 31; i++)
-        cprintf("%s%sx%d=%016lx", i % 4 ? " " : "  ", i < 10 ? " " : "", i, frame->x[i]);
-    cprintf("\n   sp=%016lx elr=%016lx\n", frame->sp, frame->elr);
-    cprintf("  spsr=%08lx esr=%08lx far=%016lx\n", frame->spsr, frame->esr, frame->far);
+        cprintf("%s%sx%d=%016lx", i % 4 ? " " : "\n  ", i < 10 ? " " : "", i, frame->x[i]);
+    cprintf("  sp=%016lx\n", frame->sp);
+    cprintf("  elr=%016lx far=%016lx esr=%08lx spsr=%08lx\n", frame->elr, frame->far, frame->esr,
+            frame->spsr);
 }
 
 static char text[256];

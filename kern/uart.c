@@ -25,7 +25,6 @@ uart_init(void)
     mmio_write(AUX_PA + AUX_MU_CNTL, 0);  /* quiet while it is set up */
     mmio_write(AUX_PA + AUX_MU_LCR, 3);   /* 8 bits (the manual's "1" is an erratum) */
     mmio_write(AUX_PA + AUX_MU_MCR, 0);   /* no flow control */
-    mmio_write(AUX_PA + AUX_MU_IIR, 6);   /* empty both FIFOs */
     mmio_write(AUX_PA + AUX_MU_BAUD, MU_BAUD_115200);
     mmio_write(AUX_PA + AUX_MU_CNTL, 3);  /* receive and send */
 
