@@ -1,0 +1,294 @@
+"""What `make qemu` runs: the kernel with its console on this terminal.
+
+QEMU has the terminal to itself; this watches from the side what staff's code says on the PL011
+(obj/boot.log) and what comes out of the console (obj/console.log), and explains in plain words
+when a kernel does not boot or stays silent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+from grade import explain, lab as labs, sandbox
+from grade.elf import BadElf, Elf
+from grade.guest import KERNBASE
+from grade.machine import NoQemu, machine_name, qemu_binary
+from grade.qmp import Qmp, QmpError
+
+ROOT = Path(__file__).resolve().parent.parent
+SILENCE = 3.0           # seconds without output or progress before the machine is looked at
+BUSY = 1.5              # seconds of CPU that must have gone into that silence
+PATIENCE = 15.0         # seconds after which a silence counts on any host
+QUIET_END = 1.0         # input has ended and the monitor is silent: that was all
+LOG_CAP = 16 << 20
+
+
+def port() -> int:
+    """gdb's TCP port on this host: another one for each user."""
+    return 25000 + os.getuid() % 5000
+
+
+def names(obj: Path) -> Elf | None:
+    try:
+        return Elf(obj / "kernel8.elf")
+    except (OSError, BadElf):
+        return None
+
+
+def exercises() -> list[Any]:
+    try:
+        return [e for _, lab in sorted(labs.load(ROOT).items()) for e in lab.exercises]
+    except labs.LabError:
+        return []
+
+
+class Terminal:
+    """Remembers how the terminal is set, and sets it so again: QEMU may be killed."""
+
+    def __init__(self) -> None:
+        self.modes: list[Any] | None = None
+        self.flags: list[tuple[int, int]] = []
+        for fd in (0, 1, 2):
+            try:
+                self.flags.append((fd, fcntl.fcntl(fd, fcntl.F_GETFL)))
+                if fd == 0 and os.isatty(0):
+                    self.modes = termios.tcgetattr(0)
+            except (OSError, termios.error):
+                pass
+
+    def restore(self) -> None:
+        for fd, flags in self.flags:
+            try:
+                fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+            except OSError:
+                pass
+        if self.modes is not None:
+            before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            try:
+                termios.tcsetattr(0, termios.TCSADRAIN, self.modes)
+            except termios.error:
+                pass
+            signal.signal(signal.SIGTTOU, before)
+
+
+class Boot:
+    def __init__(self, obj: Path, arguments: str, cpus: int, debug: bool):
+        self.obj, self.debug = obj, debug
+        self.boot_log, self.console_log = obj / "boot.log", obj / "console.log"
+        self.interactive = os.isatty(0)
+        for log in (self.boot_log, self.console_log):
+            log.write_bytes(b"")
+        ours, theirs = socket.socketpair()
+        command = [
+            qemu_binary(), "-M", machine_name(), "-display", "none", "-nodefaults", "-no-reboot",
+            "-serial", f"file:{self.boot_log}",
+            "-chardev", f"stdio,id=console,mux={'on' if self.interactive else 'off'},signal=off,"
+                        f"logfile={self.console_log}",
+            "-serial", "chardev:console",
+            *(["-mon", "chardev=console,mode=readline"] if self.interactive else []),
+            "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
+            *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]),
+            *(["-gdb", f"tcp:127.0.0.1:{port()}", "-S"] if debug else []),
+            "-kernel", str(obj / "kernel8.img"), "-append", arguments]
+        self.typed: int | None = None       # where to hand on a standard input that is no terminal
+        stdin: int | None = None
+        if not self.interactive:
+            stdin, self.typed = os.pipe()
+        self.process = subprocess.Popen(command, stdin=stdin, pass_fds=(theirs.fileno(),),
+                                        preexec_fn=sandbox.die_with_parent)
+        theirs.close()
+        if stdin is not None:
+            os.close(stdin)
+        self.log_seen = (0, 0)
+        self.changed = time.monotonic()
+        self.cpu_then = 0.0
+        try:
+            self.qmp: Qmp | None = Qmp(ours)
+        except QmpError:
+            self.qmp = None
+
+    # --- what goes on ----------------------------------------------------
+
+    def log(self) -> bytes:
+        return self.boot_log.read_bytes()
+
+    def cpu_seconds(self) -> float:
+        """CPU time that QEMU has used, as far as this system tells."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+        except (OSError, ValueError, IndexError):
+            return time.monotonic()
+
+    def look(self) -> None:
+        """Note whether anything came out since the last look."""
+        sizes = (self.boot_log.stat().st_size, self.console_log.stat().st_size)
+        if sizes != self.log_seen:
+            self.log_seen, self.changed = sizes, time.monotonic()
+            self.cpu_then = self.cpu_seconds()
+        if sizes[1] > LOG_CAP:      # a flood: the terminal has it; the file need not grow
+            os.truncate(self.console_log, 0)
+
+    def silent(self) -> bool:
+        """Has the kernel neither printed nor got on for long, given the host's load?"""
+        quiet = time.monotonic() - self.changed
+        return quiet > PATIENCE or quiet > SILENCE and self.cpu_seconds() - self.cpu_then > BUSY
+
+    def hand_on(self, wait: float) -> bool:
+        """Give the kernel what came on our standard input.  False when that has ended."""
+        assert self.typed is not None
+        if not select.select([0], [], [], wait)[0]:
+            return True
+        data = os.read(0, 4096)
+        if data:
+            try:
+                os.write(self.typed, data)
+            except OSError:
+                return False
+        return bool(data)
+
+    # --- the end ---------------------------------------------------------
+
+    def position(self) -> str:
+        """Where the kernel is, for a message; pauses it."""
+        if self.qmp is None:
+            return ""
+        try:
+            self.qmp.command("stop")
+            pc, level = self.qmp.processor()
+        except QmpError:
+            return ""
+        elf = names(self.obj)
+        symbol = elf.find(pc) or elf.find(pc | KERNBASE) if elf else None
+        self.calls = [symbol.name] if symbol else []
+        where = f"in {symbol.name}" if symbol else "outside the kernel's code"
+        return f"{where} (pc {pc:#x}, EL{level})"
+
+    def explain_silence(self) -> str:
+        self.calls: list[str] = []
+        where = self.position()
+        level = 2 if "EL2" in where else 1
+        what = f"no output and no progress for {SILENCE:.0f} seconds; the kernel is {where}"
+        return explain.no_boot(self.log(), level, self.calls, what, exercises())
+
+    def no_console(self) -> str:
+        for exercise in exercises():
+            if exercise.name == "uart_putc":
+                return f"nothing came out of the console: write uart_putc in {exercise.file}"
+        return "nothing came out of the console"
+
+    def watch(self) -> tuple[int, str]:
+        """Until the run is over.  Exit status and what to tell, if anything."""
+        input_open = not self.interactive
+        while self.process.poll() is None:
+            reached = explain.milestone(self.log())
+            if input_open and reached == "monitor":
+                input_open = self.hand_on(0.05)
+            else:
+                time.sleep(0.05)
+            self.look()
+            if self.debug:
+                continue
+            quiet = time.monotonic() - self.changed
+            if reached == "monitor":
+                if self.log_seen[1] == 0 and quiet > 0.5:
+                    return 1, self.no_console()
+                if not self.interactive and not input_open and quiet > QUIET_END:
+                    return 0, "the input has ended"
+            elif self.silent():
+                return 1, self.explain_silence()
+        self.look()
+        return self.verdict()
+
+    def verdict(self) -> tuple[int, str]:
+        """QEMU has ended by itself."""
+        if self.qmp is not None:
+            self.qmp.poll()
+        reason = self.qmp.shutdown_reason() if self.qmp else None
+        said = explain.failure(self.log())
+        if said:
+            return 1, said
+        if reason == "guest-reset":
+            return 1, "the kernel panicked" if explain.milestone(self.log()) else "the kernel reset the machine"
+        if reason == "guest-shutdown" and self.log_seen[1] == 0:
+            return 1, self.no_console()
+        if self.process.returncode != 0:
+            return 3, f"QEMU ended with status {self.process.returncode}"
+        return 0, ""
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def connect(obj: Path) -> int:
+    """gdb on a machine that waits for it."""
+    gdb = shutil.which("gdb-multiarch") or shutil.which("aarch64-linux-gnu-gdb") \
+        or shutil.which("aarch64-elf-gdb") or shutil.which("gdb")
+    if gdb is None:
+        print("gdb is not installed; run ./setup", file=sys.stderr)
+        return 3
+    os.execv(gdb, [gdb, "-q", "-ex", "set architecture aarch64",
+                   "-ex", f"target remote localhost:{port()}", str(obj / "kernel8.elf")])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m grade.boot", description=__doc__)
+    parser.add_argument("--obj", type=Path, default=Path("obj"), help="where kernel8.img is")
+    parser.add_argument("--args", default="", help="boot arguments: check=NAME seed=N mem=64M")
+    parser.add_argument("--cpus", type=int, choices=[1, 4], default=int(os.environ.get("CPUS") or 1))
+    parser.add_argument("--gdb", action="store_true", help="wait for gdb before the first instruction")
+    parser.add_argument("--connect", action="store_true", help="be that gdb")
+    options = parser.parse_args()
+    if options.connect:
+        return connect(options.obj)
+    if not (options.obj / "kernel8.img").is_file():
+        print(f"there is no {options.obj / 'kernel8.img'}: run make first", file=sys.stderr)
+        return 2
+    if "," in str(options.obj):
+        print("QEMU cannot take a folder with a comma in its name", file=sys.stderr)
+        return 2
+    terminal = Terminal()
+    boot: Boot | None = None
+    status, message = 3, ""
+    if terminal.modes is not None:
+        print("QEMU starts. To leave: halt in the monitor, or Ctrl-A then x.", flush=True)
+    if options.gdb:
+        print(f"The kernel waits for gdb: run make gdb in another terminal (or gdb-multiarch "
+              f"{shlex.quote(str(options.obj / 'kernel8.elf'))} and: target remote localhost:{port()}).",
+              flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        boot = Boot(options.obj, options.args, options.cpus, options.gdb)
+        status, message = boot.watch()
+    except NoQemu as e:
+        message = str(e)
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        if boot is not None:
+            boot.end()
+        terminal.restore()
+    if message:
+        sys.stdout.flush()
+        mark = "\033[1m" if sys.stderr.isatty() and status else ""
+        print(f"\n{mark}make qemu: {message}{mark and chr(27) + '[0m'}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
