@@ -45,7 +45,7 @@ def row(result: Result, width: int, paint: Paint) -> str:
 def details(result: Result, paint: Paint) -> str:
     lines = [paint(BOLD, f"{result.name}: {WORDS.get(result.kind, result.kind).lower()}")
              + f" ({result.clause})", wrapped(result.message)]
-    if result.kind in ("panic", "reset", "time", "error") and result.console.strip():
+    if result.kind not in ("failed", "judge") and result.console.strip():
         tail = result.console.strip().splitlines()[-12:]
         lines += [paint(DIM, "    the console's last lines:")]
         lines += [paint(DIM, "      | " + line[:WIDTH]) for line in tail]
