@@ -134,5 +134,9 @@ kvm_map_ram(uint64_t from, uint64_t to)
     uint64_t first = MAX(ROUNDUP(from, PGSIZE), ROUNDUP(pa_of(end), BLOCK2M));
     uint64_t last = ROUNDDOWN(to, PGSIZE);
 
-    return first < last ? linear_map(first, last, MAP_DATA) : last;
+    if (first >= last)
+        return last;
+    uint64_t mapped = linear_map(first, last, MAP_DATA);
+    pte_sync(); /* the entries, before anyone uses the addresses */
+    return mapped;
 }

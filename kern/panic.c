@@ -61,12 +61,12 @@ print_backtrace(uint64_t fp)
 void
 panic_begin(const char *message)
 {
+    panicked(message);
     if (depth++ > 0) {
         cprintf("\n%s\nThat happened while another problem was being reported: power off.\n", message);
         uart_drain();
         power_off();
     }
-    panicked(message);
 }
 
 void
