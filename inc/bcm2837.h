@@ -20,22 +20,22 @@
 #define MBOX_PROPERTY 8 /* channel for property tags */
 
 /* Power manager: its watchdog resets the chip, and RSTS says what the firmware does then. */
-#define PM_PA            0x3f100000
-#define PM_RSTC          0x1c
-#define PM_RSTS          0x20
-#define PM_WDOG          0x24
-#define PM_PASSWORD      0x5a000000u
-#define PM_RSTC_FULL     0x20u  /* full reset when the watchdog runs out */
-#define PM_RSTC_WRCFG    0x30u  /* the field that this value sits in */
-#define PM_RSTS_HALT     0x555u /* "boot from partition 63": stay off */
-#define PM_WDOG_TICKS    10u    /* in 1/65536 s */
+#define PM_PA         0x3f100000
+#define PM_RSTC       0x1c
+#define PM_RSTS       0x20
+#define PM_WDOG       0x24
+#define PM_PASSWORD   0x5a000000u
+#define PM_RSTC_FULL  0x20u  /* full reset when the watchdog runs out */
+#define PM_RSTC_WRCFG 0x30u  /* the field that this value sits in */
+#define PM_RSTS_HALT  0x555u /* "boot from partition 63": stay off */
+#define PM_WDOG_TICKS 10u    /* in 1/65536 s */
 
 /* GPIO (§6.1): function select of pins 14 and 15, pull-ups of pins 0 to 31. */
-#define GPIO_PA       0x3f200000
-#define GPFSEL1       0x04
-#define GPPUD         0x94
-#define GPPUDCLK0     0x98
-#define GPFSEL_ALT5   2u
+#define GPIO_PA     0x3f200000
+#define GPFSEL1     0x04
+#define GPPUD       0x94
+#define GPPUDCLK0   0x98
+#define GPFSEL_ALT5 2u
 
 /* PL011 (§13.4): only its data register, for boot.c. */
 #define PL011_DR_PA 0x3f201000
@@ -50,11 +50,11 @@
 #define AUX_MU_LSR      0x54
 #define AUX_MU_CNTL     0x60
 #define AUX_MU_BAUD     0x68
-#define MU_IER_RX       1u         /* bit 0; §2.2.2.2 swaps it with TX, see the errata */
-#define MU_LSR_RX_READY (1u << 0)  /* a byte waits in the receive FIFO */
-#define MU_LSR_TX_SPACE (1u << 5)  /* the transmit FIFO takes at least one byte */
-#define MU_LSR_TX_IDLE  (1u << 6)  /* all is sent */
-#define MU_BAUD_115200  270u       /* 250 MHz / (8 * (270 + 1)) */
+#define MU_IER_RX       1u        /* bit 0; §2.2.2.2 swaps it with TX, see the errata */
+#define MU_LSR_RX_READY (1u << 0) /* a byte waits in the receive FIFO */
+#define MU_LSR_TX_SPACE (1u << 5) /* the transmit FIFO takes at least one byte */
+#define MU_LSR_TX_IDLE  (1u << 6) /* all is sent */
+#define MU_BAUD_115200  270u      /* 250 MHz / (8 * (270 + 1)) */
 
 #ifndef __ASSEMBLER__
 #include "memlayout.h"

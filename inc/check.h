@@ -21,17 +21,17 @@ struct check {
     const char *file;
 };
 
-#define CHECK(id)                                                                                  \
-    void check_##id(void);                                                                         \
-    static const struct check check_entry_##id                                                     \
-        __attribute__((section(".checks"), used)) = {#id, check_##id, __FILE__};                   \
+#define CHECK(id)                                                                \
+    void check_##id(void);                                                       \
+    static const struct check check_entry_##id                                   \
+        __attribute__((section(".checks"), used)) = {#id, check_##id, __FILE__}; \
     void check_##id(void)
 
 /* Fail the running check unless the condition holds; the rest says what was expected and found. */
-#define EXPECT(condition, ...)                                                                     \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            check_fail(__FILE__, __LINE__, __VA_ARGS__);                                           \
+#define EXPECT(condition, ...)                           \
+    do {                                                 \
+        if (!(condition))                                \
+            check_fail(__FILE__, __LINE__, __VA_ARGS__); \
     } while (0)
 
 _Noreturn void check_fail(const char *file, int line, const char *fmt, ...)

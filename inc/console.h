@@ -28,10 +28,10 @@ _Noreturn void panic_at(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), cold));
 
 /* Panic unless the condition holds. Always compiled in. */
-#define assert(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            panic("assertion failed: %s", #condition);                                             \
+#define assert(condition)                              \
+    do {                                               \
+        if (!(condition))                              \
+            panic("assertion failed: %s", #condition); \
     } while (0)
 
 #endif

@@ -12,10 +12,10 @@
 
 #include "memlayout.h"
 
-#define NPTE            512                    /* entries in a table of one page */
+#define NPTE            512                           /* entries in a table of one page */
 #define PTXSHIFT(level) (PGSHIFT + 9 * (3 - (level))) /* bits below a level's index */
 #define PTX(level, va)  (((uint64_t)(va) >> PTXSHIFT(level)) & (NPTE - 1))
-#define BLOCK2M         (1UL << PTXSHIFT(2))   /* what one level 2 entry spans */
+#define BLOCK2M         (1UL << PTXSHIFT(2)) /* what one level 2 entry spans */
 #define BLOCK1G         (1UL << PTXSHIFT(1))
 
 /* Descriptor type, bits 1:0 (ARM ARM D5.3.1). A clear bit 0 means: nothing here, ignore the rest. */
@@ -25,17 +25,17 @@
 #define PTE_PAGE  0x3UL /* level 3: maps 4 KiB */
 
 /* Attributes of a block or page (ARM ARM D5.3.3). */
-#define PTE_NORMAL (MT_NORMAL << 2)  /* AttrIndx, bits 4:2: RAM, write-back */
-#define PTE_DEVICE (MT_DEVICE << 2)  /* device registers, nGnRE */
-#define PTE_KERNEL (0UL << 6)        /* AP[1]: no access from EL0 */
-#define PTE_USER   (1UL << 6)        /* AP[1]: EL0 may access */
-#define PTE_RW     (0UL << 7)        /* AP[2] */
+#define PTE_NORMAL (MT_NORMAL << 2) /* AttrIndx, bits 4:2: RAM, write-back */
+#define PTE_DEVICE (MT_DEVICE << 2) /* device registers, nGnRE */
+#define PTE_KERNEL (0UL << 6)       /* AP[1]: no access from EL0 */
+#define PTE_USER   (1UL << 6)       /* AP[1]: EL0 may access */
+#define PTE_RW     (0UL << 7)       /* AP[2] */
 #define PTE_RO     (1UL << 7)
-#define PTE_SH     (3UL << 8)        /* inner shareable: coherent between the cores */
-#define PTE_AF     (1UL << 10)       /* access flag; clear: the first access faults */
-#define PTE_NG     (1UL << 11)       /* not global: the TLB entry belongs to an ASID */
-#define PTE_PXN    (1UL << 53)       /* EL1 never executes it */
-#define PTE_UXN    (1UL << 54)       /* EL0 never executes it */
+#define PTE_SH     (3UL << 8)  /* inner shareable: coherent between the cores */
+#define PTE_AF     (1UL << 10) /* access flag; clear: the first access faults */
+#define PTE_NG     (1UL << 11) /* not global: the TLB entry belongs to an ASID */
+#define PTE_PXN    (1UL << 53) /* EL1 never executes it */
+#define PTE_UXN    (1UL << 54) /* EL0 never executes it */
 
 /* Bits 47:12 are the output address, or the next table's. All others are flags, the upper ones too. */
 #define PTE_ADDR(pte)  ((uint64_t)(pte)&0x0000fffffffff000UL)

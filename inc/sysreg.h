@@ -57,11 +57,11 @@
 #ifndef __ASSEMBLER__
 #include "types.h"
 
-#define read_sysreg(reg)                                                                           \
-    ({                                                                                             \
-        uint64_t value_;                                                                           \
-        __asm__ volatile("mrs %0, " #reg : "=r"(value_));                                          \
-        value_;                                                                                    \
+#define read_sysreg(reg)                                  \
+    ({                                                    \
+        uint64_t value_;                                  \
+        __asm__ volatile("mrs %0, " #reg : "=r"(value_)); \
+        value_;                                           \
     })
 #define write_sysreg(reg, value) __asm__ volatile("msr " #reg ", %0" : : "r"((uint64_t)(value)))
 #endif

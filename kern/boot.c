@@ -50,7 +50,8 @@ boot_fail(const char *why)
 void
 boot_exception(void)
 {
-    boot_fail("an exception before the MMU was on: look at el2_to_el1 and clear_bss in kern/entry.S");
+    boot_fail(
+        "an exception before the MMU was on: look at el2_to_el1 and clear_bss in kern/entry.S");
 }
 
 /* Lab 1's exercises lie on this path; what they should have done is looked at, not assumed. */

@@ -44,7 +44,8 @@ read_device_tree(uint64_t pa, size_t max)
 
     int error = fdt_check(&fdt, P2V(pa), max);
     if (error) {
-        cprintf("Device tree at %lx is damaged (%s); asking the firmware instead.\n", pa, fdt_error(error));
+        cprintf("Device tree at %lx is damaged (%s); asking the firmware instead.\n", pa,
+                fdt_error(error));
         return false;
     }
     ram_reserve(pa, pa + fdt.size);

@@ -150,7 +150,7 @@ checks_run(void)
     char wanted[64];
 
     if (!bootarg_number("seed", &seed))
-        seed = read_sysreg(cntpct_el0) % 1000000; /* differs from boot to boot, short enough to type */
+        seed = read_sysreg(cntpct_el0) % 1000000; /* another at each boot, short enough to type */
     if (!bootarg("check", wanted, sizeof(wanted))) {
         for (const struct check *check = checks_start; check < checks_end; check++)
             run(check);

@@ -19,5 +19,6 @@ cores_collect(void)
         /* The waiting core reads with its caches off: the line must reach memory. */
         __asm__ volatile("dc cvac, %0" : : "r"(&spin[core]) : "memory");
     }
-    __asm__ volatile("dsb sy; sev" : : : "memory"); /* the addresses are in memory before they wake */
+    /* The addresses are in memory before the cores wake up. */
+    __asm__ volatile("dsb sy; sev" : : : "memory");
 }

@@ -96,7 +96,8 @@ linear_map(uint64_t from, uint64_t to, uint64_t attr)
 void
 kvm_boot(uint64_t firmware)
 {
-    uint64_t text = pa_of(image_start), stack = pa_of(boot_stack), emergency = pa_of(emergency_stack);
+    uint64_t text = pa_of(image_start);
+    uint64_t stack = pa_of(boot_stack), emergency = pa_of(emergency_stack);
 
     linear_map(0, text, MAP_DATA);
     linear_map(text, pa_of(etext), MAP_TEXT);

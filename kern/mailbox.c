@@ -26,7 +26,8 @@ clean_and_invalidate(void)
 {
     for (char *line = (char *)&request; line < (char *)(&request + 1); line += 64)
         __asm__ volatile("dc civac, %0" : : "r"(line) : "memory");
-    __asm__ volatile("dsb sy" : : : "memory"); /* before the next device access, or read of the answer */
+    /* Done before the next device access, or before the answer is read. */
+    __asm__ volatile("dsb sy" : : : "memory");
 }
 
 static bool

@@ -63,7 +63,8 @@ panic_begin(const char *message)
 {
     panicked(message);
     if (depth++ > 0) {
-        cprintf("\n%s\nThat happened while another problem was being reported: power off.\n", message);
+        cprintf("\n%s\nThat happened while another problem was being reported: power off.\n",
+                message);
         uart_drain();
         power_off();
     }

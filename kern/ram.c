@@ -63,7 +63,9 @@ ram_reserve(uint64_t start, uint64_t stop)
     if (start >= stop)
         return;
     /* Whole pages, and without wrapping at the top. */
-    struct range r = {ROUNDDOWN(start, PGSIZE), stop > -(uint64_t)PGSIZE ? stop : ROUNDUP(stop, PGSIZE)};
+    struct range r = {ROUNDDOWN(start, PGSIZE), stop};
+    if (stop <= UINT64_MAX - PGSIZE)
+        r.end = ROUNDUP(stop, PGSIZE);
     size_t n = insert(reserved, nreserved, RESERVED_MAX, r);
     if (n > RESERVED_MAX)
         panic("more than %d memory reservations: raise RESERVED_MAX", RESERVED_MAX);

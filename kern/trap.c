@@ -14,65 +14,72 @@
 
 /* ESR_EL1 (ARM ARM D13.2.37): exception class in bits 31:26, class-specific syndrome in 24:0. */
 #define ESR_CLASS(esr) (((esr) >> 26) & 0x3f)
-#define EC_ILLEGAL     0x0e
 #define EC_IABORT_LOW  0x20
 #define EC_IABORT      0x21
-#define EC_PC_ALIGN    0x22
 #define EC_DABORT_LOW  0x24
 #define EC_DABORT      0x25
 #define ESR_WNR        (1u << 6)  /* data aborts: a write */
 #define ESR_FNV        (1u << 10) /* aborts: FAR is not valid */
 
+/* What an exception class means; NULL: one that the manual does not define, or not for this core. */
+static const char *const class_names[64] = {
+    [0x00] = "unknown instruction, or one not allowed at this exception level",
+    [0x01] = "wfi or wfe trapped",
+    [0x07] = "floating point used in the kernel (its access is trapped)",
+    [0x0e] = "illegal execution state",
+    [0x15] = "system call (svc)",
+    [0x16] = "hypervisor call (hvc)",
+    [0x17] = "secure monitor call (smc)",
+    [0x18] = "access to a system register not allowed",
+    [EC_IABORT_LOW] = "instruction abort",
+    [EC_IABORT] = "instruction abort",
+    [0x22] = "the program counter is not 4-byte aligned",
+    [EC_DABORT_LOW] = "data abort",
+    [EC_DABORT] = "data abort",
+    [0x26] = "the stack pointer is not 16-byte aligned",
+    [0x2f] = "SError: an asynchronous external abort",
+    [0x30] = "breakpoint",
+    [0x31] = "breakpoint",
+    [0x32] = "software step",
+    [0x33] = "software step",
+    [0x34] = "watchpoint",
+    [0x35] = "watchpoint",
+    [0x3c] = "brk instruction",
+};
+
+/*
+ * What went wrong in an abort: bits 5:2 of its fault status code (ARM ARM D13.2.37, "ISS encoding
+ * for an exception from a Data Abort"); bits 1:0 are mostly the level.
+ */
+static const char *const abort_names[16] = {
+    [0x0] = "address size fault",
+    [0x1] = "translation fault: nothing is mapped there",
+    [0x2] = "access flag fault: the entry's AF bit is clear",
+    [0x3] = "permission fault",
+    [0x4] = "external abort: no memory or device answers there",
+    [0x5] = "external abort on a table walk: a table entry points nowhere",
+    [0x8] = "alignment fault",
+};
+
 static const char *
 class_name(uint64_t class)
 {
-    switch (class) {
-    case 0x00: return "unknown instruction, or one not allowed at this exception level";
-    case 0x01: return "wfi or wfe trapped";
-    case 0x07: return "floating point used in the kernel (its access is trapped)";
-    case EC_ILLEGAL: return "illegal execution state";
-    case 0x15: return "system call (svc)";
-    case 0x16: return "hypervisor call (hvc)";
-    case 0x17: return "secure monitor call (smc)";
-    case 0x18: return "access to a system register not allowed";
-    case EC_IABORT_LOW:
-    case EC_IABORT: return "instruction abort";
-    case EC_PC_ALIGN: return "the program counter is not 4-byte aligned";
-    case EC_DABORT_LOW:
-    case EC_DABORT: return "data abort";
-    case 0x26: return "the stack pointer is not 16-byte aligned";
-    case 0x2f: return "SError: an asynchronous external abort";
-    case 0x30:
-    case 0x31: return "breakpoint";
-    case 0x32:
-    case 0x33: return "software step";
-    case 0x34:
-    case 0x35: return "watchpoint";
-    case 0x3c: return "brk instruction";
-    default: return "exception of an unexpected class";
-    }
+    return class_names[class] ? class_names[class] : "exception of an unexpected class";
 }
 
-/* Fault status code, ESR bits 5:0 of an abort (ARM ARM D13.2.37, "ISS encoding for a Data Abort"). */
 static const char *
-abort_name(uint64_t fsc)
+abort_name(uint64_t esr)
 {
-    switch (fsc & 0x3c) {
-    case 0x00: return "address size fault";
-    case 0x04: return "translation fault: nothing is mapped there";
-    case 0x08: return "access flag fault: the entry's AF bit is clear";
-    case 0x0c: return "permission fault";
-    case 0x10: return "external abort: no memory or device answers there";
-    case 0x14: return "external abort on a table walk: a table entry points nowhere";
-    case 0x20: return "alignment fault";
-    default: return "memory fault";
-    }
+    const char *name = abort_names[(esr & 0x3f) >> 2];
+
+    return name ? name : "memory fault";
 }
 
 static bool
 is_abort(uint64_t class)
 {
-    return class == EC_IABORT_LOW || class == EC_IABORT || class == EC_DABORT_LOW || class == EC_DABORT;
+    return class == EC_IABORT_LOW || class == EC_IABORT || class == EC_DABORT_LOW
+        || class == EC_DABORT;
 }
 
 static const char *
@@ -124,12 +131,13 @@ describe(const struct trap_frame *frame, uint64_t vector)
     if (vector % 4 != 0)
         n = snprintf(text, sizeof(text), "fault: unexpected %s", kind[vector % 4]);
     else if (is_abort(class))
-        n = snprintf(text, sizeof(text), "fault: %s address 0x%lx: %s (%s)", access_name(class, frame->esr),
-                     frame->far, abort_name(frame->esr), class_name(class));
+        n = snprintf(text, sizeof(text), "fault: %s address 0x%lx: %s (%s)",
+                     access_name(class, frame->esr), frame->far, abort_name(frame->esr),
+                     class_name(class));
     else
         n = snprintf(text, sizeof(text), "fault: %s", class_name(class));
-    snprintf(text + n, sizeof(text) - (size_t)n, ", in %s+0x%lx (pc %lx)", function ? function : "?",
-             offset, frame->elr);
+    snprintf(text + n, sizeof(text) - (size_t)n, ", in %s+0x%lx (pc %lx)",
+             function ? function : "?", offset, frame->elr);
 }
 
 static _Noreturn void
@@ -162,7 +170,8 @@ trap_bad_stack(struct trap_frame *frame, uint64_t vector)
 
     (void)vector;
     if (frame->sp <= bottom + TF_SIZE && frame->sp > bottom - STACK_SIZE)
-        snprintf(text, sizeof(text), "fault: stack overflow in %s+0x%lx: endless recursion? (sp %lx)",
+        snprintf(text, sizeof(text),
+                 "fault: stack overflow in %s+0x%lx: endless recursion? (sp %lx)",
                  function ? function : "?", offset, frame->sp);
     else
         snprintf(text, sizeof(text), "fault: the stack pointer is corrupt: sp %lx, in %s+0x%lx",

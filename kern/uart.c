@@ -21,12 +21,12 @@ uart_init(void)
         ;
     mmio_write(GPIO_PA + GPPUDCLK0, 0);
 
-    mmio_write(AUX_PA + AUX_ENABLES, 1);  /* the mini UART answers from here on */
-    mmio_write(AUX_PA + AUX_MU_CNTL, 0);  /* quiet while it is set up */
-    mmio_write(AUX_PA + AUX_MU_LCR, 3);   /* 8 bits (the manual's "1" is an erratum) */
-    mmio_write(AUX_PA + AUX_MU_MCR, 0);   /* no flow control */
+    mmio_write(AUX_PA + AUX_ENABLES, 1); /* the mini UART answers from here on */
+    mmio_write(AUX_PA + AUX_MU_CNTL, 0); /* quiet while it is set up */
+    mmio_write(AUX_PA + AUX_MU_LCR, 3);  /* 8 bits (the manual's "1" is an erratum) */
+    mmio_write(AUX_PA + AUX_MU_MCR, 0);  /* no flow control */
     mmio_write(AUX_PA + AUX_MU_BAUD, MU_BAUD_115200);
-    mmio_write(AUX_PA + AUX_MU_CNTL, 3);  /* receive and send */
+    mmio_write(AUX_PA + AUX_MU_CNTL, 3); /* receive and send */
 
     /* A received byte raises the interrupt: nobody takes it, but it ends the wfi in uart_getc. */
     mmio_write(AUX_PA + AUX_MU_IER, MU_IER_RX);

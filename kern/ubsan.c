@@ -18,15 +18,16 @@ struct description {
 static _Noreturn void
 found(const struct description *description, const char *kind)
 {
-    panic_at(description->where.file, (int)description->where.line, "undefined behaviour: %s", kind);
+    panic_at(description->where.file, (int)description->where.line, "undefined behaviour: %s",
+             kind);
 }
 
 /* GCC calls these by name with up to three arguments, of which all but the first are ignored here. */
-#define HANDLER(name, kind)                                                                        \
-    void __ubsan_handle_##name(const struct description *description);                             \
-    void __ubsan_handle_##name(const struct description *description)                              \
-    {                                                                                              \
-        found(description, kind);                                                                  \
+#define HANDLER(name, kind)                                            \
+    void __ubsan_handle_##name(const struct description *description); \
+    void __ubsan_handle_##name(const struct description *description)  \
+    {                                                                  \
+        found(description, kind);                                      \
     }
 
 HANDLER(add_overflow, "signed addition overflows")
@@ -61,5 +62,6 @@ __ubsan_handle_type_mismatch_v1(const struct type_mismatch *mismatch, uint64_t p
         found(&mismatch->description, "NULL is dereferenced");
     if (pointer & ((1UL << mismatch->log_alignment) - 1))
         found(&mismatch->description, "a misaligned pointer is dereferenced");
-    found(&mismatch->description, "an object is accessed that does not fit where the pointer points");
+    found(&mismatch->description,
+          "an object is accessed that does not fit where the pointer points");
 }

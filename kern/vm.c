@@ -121,7 +121,8 @@ missing_tables(const uint64_t *table, int level, uint64_t va, uint64_t last)
 
 /* Write the entries of [va, last]: desc for the first page, and so on. The reserve has every table. */
 static uint64_t
-write_entries(uint64_t *table, int level, uint64_t va, uint64_t last, uint64_t desc, struct run **reserve)
+write_entries(uint64_t *table, int level, uint64_t va, uint64_t last, uint64_t desc,
+              struct run **reserve)
 {
     if (level == LAST_LEVEL) {
         uint64_t *entry = &table[PTX(level, va)], *stop = &table[PTX(level, last)] + 1;
@@ -187,7 +188,8 @@ map_region(uint64_t *pgdir, void *va, uint64_t size, uint64_t pa, int64_t perm)
     int64_t missing = missing_tables(pgdir, 0, first, last);
     if (missing < 0 || take(&reserve, (uint64_t)missing) < 0)
         return -1;
-    write_entries(pgdir, 0, first, last, pa | (uint64_t)perm | PTE_PAGE | PTE_AF | PTE_SH, &reserve);
+    write_entries(pgdir, 0, first, last, pa | (uint64_t)perm | PTE_PAGE | PTE_AF | PTE_SH,
+                  &reserve);
     pte_sync();
     return 0;
 #else
