@@ -169,4 +169,4 @@ help:
 	@echo 'make handin       pack what you hand in'
 	@echo 'make doctor       check the tools on this machine'
 	@echo 'make clean        remove obj/'
-	@$(STAFF_HELP) :
+	@$(STAFF_HELP)
