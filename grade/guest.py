@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 from grade.elf import Elf
 from grade.gdb import PC, SP, GdbError
-from grade.machine import RAM_SIZE, Machine, Stop
+from grade.machine import OUTPUT_CAP, RAM_SIZE, Machine, Stop
 
 KERNBASE = 0xFFFF_0000_0000_0000
 PERIPHERALS = 0x3F00_0000
@@ -386,6 +386,8 @@ class Guest:
             return f"still running after {limit} million instructions" + self.place()
         if stop is Stop.ASLEEP:
             return "the processor sleeps (wfi) and nothing will wake it" + self.place()
+        if stop is Stop.FLOOD:
+            return f"it printed more than {OUTPUT_CAP >> 10} KiB" + self.place()
         if stop is Stop.HOST_TIME:
             return "this host is too slow for it" + self.place()
         return "stopped" + self.place()

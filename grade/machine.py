@@ -28,7 +28,7 @@ from grade.qmp import Qmp, QmpError
 RAM_SIZE = 1 << 30
 POISON_SIZE = 16 << 20
 POISON = b"\xb5\xad\xbe\xd6\xa5\xd5\xb7\xfb"    # no zero byte, no sensible pointer
-OUTPUT_CAP = 1 << 20                            # bytes of console kept
+OUTPUT_CAP = 256 << 10                          # bytes a run may print
 SYSTEM_TIMER = 0x3F003004                       # BCM2835 §12.1: CLO, CHI, at 1 MHz
 INSTRUCTIONS_PER_TICK = 1000                    # of that timer, under -icount shift=0
 MEGA = 1_000_000
@@ -46,6 +46,7 @@ class Stop(enum.Enum):
     RESET = "reset"
     TIME = "guest time limit"
     ASLEEP = "asleep"
+    FLOOD = "console flooded"
     HOST_TIME = "host time limit"
     GONE = "QEMU ended"
 
@@ -101,6 +102,7 @@ class Machine:
         self.ram[:POISON_SIZE] = POISON * (POISON_SIZE // len(POISON))
         self.process: subprocess.Popen[bytes] | None = None
         self.breakpoints: set[int] = set()
+        self.slept = False      # waits for an interrupt for good, whatever its pc is set to
         ours: list[socket.socket] = []
         theirs: list[socket.socket] = []
         try:
@@ -221,9 +223,13 @@ class Machine:
         """
         if self.finished():
             return self.end()
+        if self.slept:
+            return Stop.ASLEEP
         try:
             end = self.ticks() + limit * MEGA // INSTRUCTIONS_PER_TICK
             stop = self.run_until(end, self.pc if pc is None else pc)
+            if stop is Stop.BREAKPOINT and self.flooded():
+                return Stop.FLOOD
             if stop is Stop.BREAKPOINT and self.ticks() > end:
                 return Stop.TIME
             return stop
@@ -245,10 +251,13 @@ class Machine:
             now, clock = time.monotonic(), self.ticks()
             if clock != last:
                 last, since = clock, now
-            if clock > end or now > deadline or now - since > 1.0:
+            flooded = self.flooded()
+            if clock > end or now > deadline or now - since > 1.0 or flooded:
                 self.gdb.interrupt()
                 if self.finished():
                     return self.end()
+                if flooded:
+                    return Stop.FLOOD
                 if self.pc in self.breakpoints:
                     return Stop.BREAKPOINT
                 if clock > end:
@@ -256,12 +265,16 @@ class Machine:
                 if now > deadline:
                     return Stop.HOST_TIME
                 if self.asleep():
+                    self.slept = True
                     return Stop.ASLEEP
                 since = now
                 self.gdb.start()
         if self.finished():
             return self.end()
         return Stop.BREAKPOINT
+
+    def flooded(self) -> bool:
+        return self.console_file.exists() and self.console_file.stat().st_size >= OUTPUT_CAP
 
     def asleep(self) -> bool:
         """Does the processor wait for an interrupt (which never came)?"""

@@ -15,6 +15,7 @@ WIDTH = 88
 GREEN, RED, DIM, BOLD = "32", "31", "2", "1"
 WORDS = {
     "passed": "passed", "failed": "FAILED", "boot": "NO BOOT", "panic": "PANIC", "time": "NO END",
+    "flood": "FLOOD",
     "power-off": "POWERED OFF", "reset": "RESET", "judge": "FAILED", "tampered": "TAMPERED",
     "build": "NOT BUILT", "error": "ERROR",
 }

@@ -34,7 +34,7 @@ class Result:
     points: int             # what it is worth here: 0 for an earlier lab's
     score: int
     passed: bool
-    kind: str               # passed failed boot panic time power-off reset judge tampered build error
+    kind: str               # passed failed boot panic time flood power-off reset judge tampered build error
     message: str            # what was expected and found
     clause: str
     seed: int
@@ -158,7 +158,8 @@ class Run:
         before = self.machine.ticks()
         stop = self.machine.run(limit)
         if stop is not Stop.BREAKPOINT:
-            kind = {Stop.POWER_OFF: "power-off", Stop.RESET: "reset", Stop.GONE: "error"}
+            kind = {Stop.POWER_OFF: "power-off", Stop.RESET: "reset", Stop.GONE: "error",
+                    Stop.FLOOD: "flood"}
             raise Ended(kind.get(stop, "time"), "the check did not come to its end: "
                         + self.guest.describe(stop, limit))
         self.instructions = (self.machine.ticks() - before) * INSTRUCTIONS_PER_TICK // MEGA
