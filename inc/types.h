@@ -19,9 +19,9 @@ _Static_assert(sizeof(long) == 8 && sizeof(void *) == 8, "longs and pointers hav
  * evaluated twice. The result has a's own type; an array counts as a pointer to its first element.
  * ROUNDUP wraps to 0 when there is no such multiple below 2^64.
  */
-#define ROUNDDOWN(a, n) ((__typeof__(1 ? (a) : (a)))((uint64_t)(a) & ~((uint64_t)(n) - 1)))
+#define ROUNDDOWN(a, n) ((__typeof__((void)0, (a)))((uint64_t)(a) & ~((uint64_t)(n) - 1)))
 #define ROUNDUP(a, n) \
-    ((__typeof__(1 ? (a) : (a)))(((uint64_t)(a) + (uint64_t)(n) - 1) & ~((uint64_t)(n) - 1)))
+    ((__typeof__((void)0, (a)))(((uint64_t)(a) + (uint64_t)(n) - 1) & ~((uint64_t)(n) - 1)))
 
 /* The smaller and the larger of two values of the same type; each is evaluated twice. */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))

@@ -140,29 +140,21 @@ parse_digits(const char **fmt)
     return n;
 }
 
-/*
- * The arguments still to come. In a structure of its own, because a va_list may be an array, which
- * C does not let us hand on by reference.
- */
-struct arguments {
-    va_list list;
-};
-
 /* A width or precision: digits, or * for the next argument (which may be negative). */
 static int
-parse_count(const char **fmt, struct arguments *args)
+parse_count(const char **fmt, va_list *args)
 {
     if (**fmt != '*') {
         return parse_digits(fmt);
     }
     (*fmt)++;
-    int n = va_arg(args->list, int);
+    int n = va_arg(*args, int);
     return n < 0 ? MAX(n, -WIDTH_MAX) : MIN(n, WIDTH_MAX);
 }
 
 /* Read what stands between the % and the conversion letter. Returns the place of that letter. */
 static const char *
-parse_spec(struct spec *spec, const char *fmt, struct arguments *args)
+parse_spec(struct spec *spec, const char *fmt, va_list *args)
 {
     *spec = (struct spec){.precision = -1, .size = 4};
 
@@ -211,18 +203,17 @@ emit_signed(struct output *out, const struct spec *spec, int64_t value)
 
 /* The next integer argument, sign-extended from its size. */
 static int64_t
-next_signed(const struct spec *spec, struct arguments *args)
+next_signed(const struct spec *spec, va_list *args)
 {
-    int64_t value = spec->size == 8 ? va_arg(args->list, long) : va_arg(args->list, int);
+    int64_t value = spec->size == 8 ? va_arg(*args, long) : va_arg(*args, int);
 
     return as_signed(value, spec->size);
 }
 
 static uint64_t
-next_unsigned(const struct spec *spec, struct arguments *args)
+next_unsigned(const struct spec *spec, va_list *args)
 {
-    uint64_t value =
-        spec->size == 8 ? va_arg(args->list, unsigned long) : va_arg(args->list, unsigned);
+    uint64_t value = spec->size == 8 ? va_arg(*args, unsigned long) : va_arg(*args, unsigned);
 
     return as_unsigned(value, spec->size);
 }
@@ -232,7 +223,7 @@ next_unsigned(const struct spec *spec, struct arguments *args)
  * after it, or NULL when it is unknown, and has then printed nothing.
  */
 static const char *
-convert(struct output *out, const char *fmt, struct arguments *args)
+convert(struct output *out, const char *fmt, va_list *args)
 {
     static const char lower[] = "0123456789abcdef";
     static const char upper[] = "0123456789ABCDEF";
@@ -255,13 +246,13 @@ convert(struct output *out, const char *fmt, struct arguments *args)
         emit_number(out, &spec, "", next_unsigned(&spec, args), 16, upper);
         break;
     case 'p':
-        emit_number(out, &spec, "0x", (uintptr_t)va_arg(args->list, void *), 16, lower);
+        emit_number(out, &spec, "0x", (uintptr_t)va_arg(*args, void *), 16, lower);
         break;
     case 's':
-        emit_string(out, &spec, va_arg(args->list, const char *));
+        emit_string(out, &spec, va_arg(*args, const char *));
         break;
     case 'c':
-        c = (char)va_arg(args->list, int);
+        c = (char)va_arg(*args, int);
         emit_field(out, &spec, "", 0, &c, 1);
         break;
     case '%':
@@ -277,18 +268,19 @@ int
 vprintfmt(void (*put)(int c, void *arg), void *arg, const char *fmt, va_list args)
 {
     struct output out = {.put = put, .arg = arg};
-    struct arguments arguments;
+    va_list rest;
 
-    va_copy(arguments.list, args);
+    /* Handed on by its address: args itself may be a pointer, where a va_list is an array. */
+    va_copy(rest, args);
     while (*fmt != '\0') {
-        const char *next = *fmt == '%' ? convert(&out, fmt + 1, &arguments) : NULL;
+        const char *next = *fmt == '%' ? convert(&out, fmt + 1, &rest) : NULL;
         if (next != NULL) {
             fmt = next;
         } else {
             emit(&out, (uint8_t)*fmt++);
         }
     }
-    va_end(arguments.list);
+    va_end(rest);
     return out.count;
 }
 

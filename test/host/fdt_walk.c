@@ -5,9 +5,9 @@
 #include "string.h"
 
 /* Aborts here are seen by cmocka, libFuzzer and the sanitizers alike. */
-#define PROMISE(condition) \
-    do {                   \
-        if (!(condition))  \
+#define PROMISE(condition)    \
+    do {                      \
+        if (!(condition))     \
             __builtin_trap(); \
     } while (0)
 
@@ -27,8 +27,7 @@ inside(const struct fdt *fdt, const void *p, size_t size)
 {
     uintptr_t start = (uintptr_t)fdt->blob;
 
-    PROMISE((uintptr_t)p >= start && size <= fdt->size
-            && (uintptr_t)p - start <= fdt->size - size);
+    PROMISE((uintptr_t)p >= start && size <= fdt->size && (uintptr_t)p - start <= fdt->size - size);
 }
 
 static void

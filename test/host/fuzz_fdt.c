@@ -1,6 +1,6 @@
 /*
- * libFuzzer on lib/fdt.c. The input is the blob, exactly as long as libFuzzer says: its buffer ends there, and
- * AddressSanitizer sees a byte read too many.
+ * libFuzzer on lib/fdt.c. The input is the blob, exactly as long as libFuzzer says: its buffer ends
+ * there, and AddressSanitizer sees a byte read too many.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /*
- * For the tests themselves: cmocka, the C library under its own names, and lib's functions as lib_memset and
- * so on (see rename.h).
+ * For the tests themselves: cmocka, the C library under its own names, and lib's functions as
+ * lib_memset and so on (see rename.h).
  */
 #ifndef LIB_H
 #define LIB_H

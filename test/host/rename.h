@@ -1,7 +1,7 @@
 /*
- * Included before everything else (-include) in code under test: lib's functions that have the C library's
- * names get names of their own, so that both can be in one program and neither sanitizer nor
- * compiler takes one for the other.
+ * Included before everything else (-include) in code under test: lib's functions that have the C
+ * library's names get names of their own, so that both can be in one program and neither sanitizer
+ * nor compiler takes one for the other.
  */
 #ifndef RENAME_H
 #define RENAME_H

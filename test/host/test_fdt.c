@@ -15,8 +15,16 @@ struct blob {
 };
 
 /* The offsets of the fields of a blob's header that are lied about. */
-enum { TOTALSIZE = 4, STRUCTURE = 8, STRINGS = 12, RESERVATIONS = 16, VERSION = 20, COMPATIBLE = 24 };
-enum { STRINGS_SIZE = 32, STRUCTURE_SIZE = 36 };
+enum {
+    TOTALSIZE = 4,
+    STRUCTURE = 8,
+    STRINGS = 12,
+    RESERVATIONS = 16,
+    VERSION = 20,
+    COMPATIBLE = 24,
+    STRINGS_SIZE = 32,
+    STRUCTURE_SIZE = 36,
+};
 
 static const char *directory; /* where the .dts files are */
 
@@ -185,11 +193,12 @@ several_banks_with_holes(void **state)
     free(blob.bytes);
 }
 
-/* A tree, and what is made of it. */
+/* What fdt_memory, fdt_reserved and fdt_initrd return for a tree. */
 struct lie {
-    const char *tree;
-    int memory, reserved, initrd;
+    int memory;
     size_t banks; /* reported all the same */
+    int reserved, initrd;
+    const char *tree;
 };
 
 static void
@@ -197,48 +206,50 @@ trees_that_lie(void **state)
 {
     static const struct lie lies[] = {
         /* nothing in it */
-        {"/ { };", FDT_MISSING, 0, FDT_MISSING, 0},
-        {"/ { memory@0 { device_type = \"memory\"; }; };", 0, 0, FDT_MISSING, 0},
+        {FDT_MISSING, 0, 0, FDT_MISSING, "/ { };"},
+        {0, 0, 0, FDT_MISSING, "/ { memory@0 { device_type = \"memory\"; }; };"},
         /* the cells' usual numbers are 2 and 1 */
-        {"/ { memory@0 { device_type = \"memory\"; reg = <0 0 0x1000>; }; };", 0, 0, FDT_MISSING, 1},
+        {0, 1, 0, FDT_MISSING,
+         "/ { memory@0 { device_type = \"memory\"; reg = <0 0 0x1000>; }; };"},
         /* cells of a number or size that cannot be */
-        {"/ { #address-cells = <3>; memory { reg = <0 0 0 1>; }; };", FDT_VALUE, 0, FDT_MISSING, 0},
-        {"/ { #size-cells = <0>; memory { reg = <0 0>; }; };", FDT_VALUE, 0, FDT_MISSING, 0},
-        {"/ { #size-cells = <0xffffffff>; memory { reg = <0 0>; }; };", FDT_VALUE, 0, FDT_MISSING, 0},
-        {"/ { #size-cells = <1 2>; memory { reg = <0 0 1>; }; };", FDT_VALUE, 0, FDT_MISSING, 0},
+        {FDT_VALUE, 0, 0, FDT_MISSING, "/ { #address-cells = <3>; memory { reg = <0 0 0 1>; }; };"},
+        {FDT_VALUE, 0, 0, FDT_MISSING, "/ { #size-cells = <0>; memory { reg = <0 0>; }; };"},
+        {FDT_VALUE, 0, 0, FDT_MISSING,
+         "/ { #size-cells = <0xffffffff>; memory { reg = <0 0>; }; };"},
+        {FDT_VALUE, 0, 0, FDT_MISSING, "/ { #size-cells = <1 2>; memory { reg = <0 0 1>; }; };"},
         /* half an entry */
-        {"/ { memory { reg = <0 0 0x1000 0>; }; };", FDT_VALUE, 0, FDT_MISSING, 1},
-        {"/ { memory { reg = [00 00]; }; };", FDT_VALUE, 0, FDT_MISSING, 0},
+        {FDT_VALUE, 1, 0, FDT_MISSING, "/ { memory { reg = <0 0 0x1000 0>; }; };"},
+        {FDT_VALUE, 0, 0, FDT_MISSING, "/ { memory { reg = [00 00]; }; };"},
         /* a bank that wraps, or ends at 2^64; the others are still there */
-        {"/ { #size-cells = <2>; memory { reg = <1 0 0xffffffff 0xffffffff>, <0 0 0 1>; }; };",
-         FDT_VALUE, 0, FDT_MISSING, 1},
-        {"/ { #size-cells = <2>; memory { reg = <0xffffffff 0 1 0>, <0 0 0 1>; }; };", FDT_VALUE, 0,
-         FDT_MISSING, 1},
-        {"/ { a { device_type = \"memory\"; reg = <1>; }; b { device_type = \"memory\"; "
-         "reg = <0 0 1>; }; };",
-         FDT_VALUE, 0, FDT_MISSING, 1},
+        {FDT_VALUE, 1, 0, FDT_MISSING,
+         "/ { #size-cells = <2>; memory { reg = <1 0 0xffffffff 0xffffffff>, <0 0 0 1>; }; };"},
+        {FDT_VALUE, 1, 0, FDT_MISSING,
+         "/ { #size-cells = <2>; memory { reg = <0xffffffff 0 1 0>, <0 0 0 1>; }; };"},
+        {FDT_VALUE, 1, 0, FDT_MISSING,
+         "/ { a { device_type = \"memory\"; reg = <1>; }; b { device_type = \"memory\"; "
+         "reg = <0 0 1>; }; };"},
         /* not memory: another type; a type without its NUL; a name that is longer */
-        {"/ { memory@0 { device_type = \"cpu\"; reg = <0 0 1>; }; };", FDT_MISSING, 0, FDT_MISSING,
-         0},
-        {"/ { x { device_type = [6d 65 6d 6f 72 79]; reg = <0 0 1>; }; };", FDT_MISSING, 0,
-         FDT_MISSING, 0},
-        {"/ { memoryx@0 { reg = <0 0 1>; }; };", FDT_MISSING, 0, FDT_MISSING, 0},
+        {FDT_MISSING, 0, 0, FDT_MISSING,
+         "/ { memory@0 { device_type = \"cpu\"; reg = <0 0 1>; }; };"},
+        {FDT_MISSING, 0, 0, FDT_MISSING,
+         "/ { x { device_type = [6d 65 6d 6f 72 79]; reg = <0 0 1>; }; };"},
+        {FDT_MISSING, 0, 0, FDT_MISSING, "/ { memoryx@0 { reg = <0 0 1>; }; };"},
         /* a status without its NUL is not "okay" */
-        {"/ { memory@0 { reg = <0 0 1>; status = [6f 6b]; }; };", FDT_MISSING, 0, FDT_MISSING, 0},
+        {FDT_MISSING, 0, 0, FDT_MISSING, "/ { memory@0 { reg = <0 0 1>; status = [6f 6b]; }; };"},
         /* reservations */
-        {"/memreserve/ 0xffffffffffffffff 2; / { };", FDT_MISSING, FDT_VALUE, FDT_MISSING, 0},
-        {"/ { reserved-memory { #address-cells = <0>; a { reg = <1>; }; }; };", FDT_MISSING,
-         FDT_VALUE, FDT_MISSING, 0},
-        {"/ { reserved-memory { a { reg = <1>; }; b { }; }; };", FDT_MISSING, FDT_VALUE, FDT_MISSING,
-         0},
+        {FDT_MISSING, 0, FDT_VALUE, FDT_MISSING, "/memreserve/ 0xffffffffffffffff 2; / { };"},
+        {FDT_MISSING, 0, FDT_VALUE, FDT_MISSING,
+         "/ { reserved-memory { #address-cells = <0>; a { reg = <1>; }; }; };"},
+        {FDT_MISSING, 0, FDT_VALUE, FDT_MISSING,
+         "/ { reserved-memory { a { reg = <1>; }; b { }; }; };"},
         /* the initrd */
-        {"/ { chosen { linux,initrd-start = <1>; }; };", FDT_MISSING, 0, FDT_MISSING, 0},
-        {"/ { chosen { linux,initrd-start = <2>; linux,initrd-end = <1>; }; };", FDT_MISSING, 0,
-         FDT_VALUE, 0},
-        {"/ { chosen { linux,initrd-start = <0 0 2>; linux,initrd-end = <1>; }; };", FDT_MISSING, 0,
-         FDT_VALUE, 0},
-        {"/ { chosen { linux,initrd-start = <2>; linux,initrd-end; }; };", FDT_MISSING, 0, FDT_VALUE,
-         0},
+        {FDT_MISSING, 0, 0, FDT_MISSING, "/ { chosen { linux,initrd-start = <1>; }; };"},
+        {FDT_MISSING, 0, 0, FDT_VALUE,
+         "/ { chosen { linux,initrd-start = <2>; linux,initrd-end = <1>; }; };"},
+        {FDT_MISSING, 0, 0, FDT_VALUE,
+         "/ { chosen { linux,initrd-start = <0 0 2>; linux,initrd-end = <1>; }; };"},
+        {FDT_MISSING, 0, 0, FDT_VALUE,
+         "/ { chosen { linux,initrd-start = <2>; linux,initrd-end; }; };"},
     };
 
     (void)state;
@@ -313,7 +324,7 @@ headers_that_lie(void **state)
     free(good.bytes);
 }
 
-/* A tree made by hand: header, an empty list of reservations, these tokens, the strings "a" and "". */
+/* A blob made by hand: header, an empty list of reservations, these tokens, the string "a". */
 static int
 check_tokens(const uint32_t *tokens, size_t count)
 {
@@ -468,7 +479,7 @@ every_byte_altered(void **state)
 static void
 every_word_replaced(void **state)
 {
-    static const uint32_t values[] = {0, 1, 2, 3, 4, 9, 0x7fffffff, 0x80000000, 0xfffffffc, 0xffffffff};
+    static const uint32_t values[] = {0, 1, 2, 3, 4, 9, INT32_MAX, 1u << 31, ~3u, ~0u};
 
     (void)state;
     for (size_t t = 0; t < ARRAY_SIZE(trees); t++) {

@@ -1,6 +1,6 @@
 /*
- * lib/printf.c against the host's snprintf: every conversion with random flags, widths, precisions and
- * arguments, into buffers of random size.
+ * lib/printf.c against the host's snprintf: every conversion with random flags, widths, precisions
+ * and arguments, into buffers of random size.
  */
 #include "lib.h"
 
@@ -12,17 +12,17 @@
 #define ROOM    80 /* for one conversion's whole text, and then some */
 #define SECTION 24 /* for one conversion's format */
 
-/* Call both with the same arguments (evaluated twice), and compare text, length and the end of the buffer. */
-#define SAME(size, ...)                                                                         \
-    do {                                                                                        \
-        char *ours = malloc(size), theirs[ROOM];                                                \
-        int length = lib_snprintf(ours, size, __VA_ARGS__);                                     \
-        int expected = snprintf(theirs, (size) > 0 ? (size) : 1, __VA_ARGS__);                  \
-        if (length != expected || ((size) > 0 && strcmp(ours, theirs) != 0)) {                  \
-            fail_msg("format \"%s\": \"%s\" (%d) instead of \"%s\" (%d)", format,               \
-                     (size) > 0 ? ours : "", length, theirs, expected);                         \
-        }                                                                                       \
-        free(ours);                                                                             \
+/* Call both with the same arguments (evaluated twice), and compare texts and lengths. */
+#define SAME(size, ...)                                                           \
+    do {                                                                          \
+        char *ours = malloc(size), theirs[ROOM];                                  \
+        int length = lib_snprintf(ours, size, __VA_ARGS__);                       \
+        int expected = snprintf(theirs, (size) > 0 ? (size) : 1, __VA_ARGS__);    \
+        if (length != expected || ((size) > 0 && strcmp(ours, theirs) != 0)) {    \
+            fail_msg("format \"%s\": \"%s\" (%d) instead of \"%s\" (%d)", format, \
+                     (size) > 0 ? ours : "", length, theirs, expected);           \
+        }                                                                         \
+        free(ours);                                                               \
     } while (0)
 
 /* Numbers at which something may happen, and random ones. */
@@ -163,10 +163,11 @@ widths_from_arguments(void **state)
 static void
 precision_limits_reading(void **state)
 {
-    char text[16], *bytes = malloc(3);
+    static const char abc[] = {'a', 'b', 'c'};
+    char text[16], *bytes = malloc(sizeof(abc));
 
     (void)state;
-    memcpy(bytes, "abc", 3);
+    memcpy(bytes, abc, sizeof(abc));
     assert_int_equal(lib_snprintf(text, sizeof(text), "%.3s.", bytes), 4);
     assert_string_equal(text, "abc.");
     free(bytes);
@@ -240,7 +241,7 @@ format_into(char *text, const char *format, ...)
     va_start(args, format);
     int length = vprintfmt(collect, &text, format, args);
     *text = '\0';
-    assert_int_equal(length, 9);
+    assert_int_equal(length, 7);
     /* The caller's list is still where it was: vprintfmt works on a copy. */
     assert_int_equal(va_arg(args, int), 12);
     va_end(args);
@@ -252,8 +253,8 @@ characters_are_handed_to_put(void **state)
     char text[ROOM];
 
     (void)state;
-    format_into(text, "%d, \xff%s\n", 12, "abc");
-    assert_string_equal(text, "12, \xff" "abc\n");
+    format_into(text, "%d, \xff%s\n", 12, "!");
+    assert_string_equal(text, "12, \xff!\n");
 }
 
 int

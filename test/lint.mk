@@ -1,0 +1,49 @@
+# `make lint`: the layout of the code, and what clang-tidy and cppcheck think of it. Included by staff.mk.
+# What is looked for stands in .clang-format and .clang-tidy. Nothing is built and nothing is changed;
+# `make format` puts the layout right.
+
+LAB ?= 2
+SOL ?= $(LAB)
+
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+CPPCHECK ?= cppcheck
+
+# Mutants are wrong on purpose.
+LINT_KERNEL := $(sort $(wildcard kern/*.c lib/*.c labs/lab*/*.c test/bench/*.c))
+LINT_HOST := $(sort $(wildcard test/host/*.c))
+LINT_HEADERS := $(sort $(wildcard inc/*.h inc/*/*.h kern/*.h lib/*.h labs/lab*/*.h test/host/*.h test/bench/*.h))
+
+# The Makefile's flags as far as clang knows them, for the target that the kernel has.
+LINT_KERNEL_FLAGS := --target=aarch64-linux-gnu -std=gnu17 -ffreestanding -nostdlibinc -mgeneral-regs-only \
+	-fno-strict-aliasing -Iinc -DLAB=$(LAB) -DSOL=$(SOL)
+LINT_HOST_FLAGS := -std=gnu17 -iquote inc -iquote test/host -DLAB=$(LAB) -DSOL=$(SOL)
+
+# Left out: comparing pointers to different objects, as linker.ld's symbols are to it (etext, end).
+LINT_CPPCHECK_FLAGS := --enable=warning,performance,portability --std=c11 --platform=unix64 --inline-suppr \
+	--quiet --error-exitcode=1 --suppress=comparePointers -Iinc -D__aarch64__ -D__GNUC__=12 \
+	-DLAB=$(LAB) -DSOL=$(SOL)
+
+.PHONY: lint lint-format lint-tidy-kernel lint-tidy-host lint-cppcheck format
+lint: lint-format lint-cppcheck lint-tidy-kernel lint-tidy-host
+	@echo 'lint: no findings'
+
+lint-format:
+	@echo '+ clang-format'
+	@$(CLANG_FORMAT) --dry-run -Werror $(LINT_KERNEL) $(LINT_HOST) $(LINT_HEADERS)
+
+format:
+	@$(CLANG_FORMAT) -i $(LINT_KERNEL) $(LINT_HOST) $(LINT_HEADERS)
+
+lint-cppcheck:
+	@echo '+ cppcheck'
+	@$(CPPCHECK) $(LINT_CPPCHECK_FLAGS) $(LINT_KERNEL)
+
+# clang-tidy counts on standard error what it found in the system's headers and did not show.
+lint-tidy-kernel:
+	@echo '+ clang-tidy kern lib labs'
+	@$(CLANG_TIDY) --quiet $(LINT_KERNEL) -- $(LINT_KERNEL_FLAGS) 2>/dev/null
+
+lint-tidy-host:
+	@echo '+ clang-tidy test/host'
+	@$(CLANG_TIDY) --quiet $(LINT_HOST) -- $(LINT_HOST_FLAGS) 2>/dev/null
