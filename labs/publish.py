@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import rules
+from course import RELEASE_EMAIL, SOURCE_TRAILER
 from cut import Cut, Source
 from gitrepo import Git, GitError, Person
 from say import Refused, step, warn
 
-EMAIL = "release@bramble.invalid"
 BRANCH = re.compile(r"(lab|sol)([1-9][0-9]*)(?:-catchup([1-9][0-9]*))?\Z")
 _TAG = re.compile(r"release-([1-9][0-9]*)\Z")
-_SOURCE = "Source: "
+_SOURCE = f"{SOURCE_TRAILER}: "
 
 
 @dataclass(frozen=True, order=True)
@@ -180,10 +180,10 @@ def check_published(git: Git, tips: dict[str, str], request: Request) -> int:
             f"{kinds[request.family]} go into a repository of their own"
         )
     for name, tip in sorted(tips.items()):
-        rows = git.lines("log", f"--format=%H %ce %(trailers:key={_SOURCE[:-2]},valueonly,separator=%x20)", tip)
+        rows = git.lines("log", f"--format=%H %ce %(trailers:key={SOURCE_TRAILER},valueonly,separator=%x20)", tip)
         for row in rows:
             commit, email, *source = row.split(" ")
-            if email != EMAIL or not any(source):
+            if email != RELEASE_EMAIL or not any(source):
                 about = git.text("log", "-1", "--format=%h %an: %s", commit)
                 raise Refused(
                     f"branch {name} holds a commit that labs/release did not make:\n    {about}\n"
@@ -235,7 +235,7 @@ def branches_of(request: Request, tips: dict[str, str]) -> list[Branch]:
 
 def make_plan(git: Git, source: Source, request: Request, tips: dict[str, str]) -> Plan:
     """Writes the commits into `git`; nothing is published yet."""
-    name, email, date = "Bramble", EMAIL, git.text("log", "-1", "--format=%cd", "--date=raw", source.commit)
+    name, email, date = "Bramble", RELEASE_EMAIL, git.text("log", "-1", "--format=%cd", "--date=raw", source.commit)
     author = Person(name, email, date)
     plan = Plan(dict(tips), dict(tips))
     secrets = {known: rules.solution_texts(source, known) for known in (0, *request.catch_up)}
@@ -357,7 +357,7 @@ def write_record(source: Git, commit: str, request: Request, plan: Plan, number:
     kind = "solutions of labs" if request.solutions else "labs"
     message = f"Release {number}: {kind} 1 to {request.upto}\n\n{json.dumps(values, indent=1, sort_keys=True)}\n"
     date = source.text("log", "-1", "--format=%cd", "--date=raw", commit)
-    header = f"object {commit}\ntype commit\ntag {record.tag}\ntagger Bramble <{EMAIL}> {date}\n\n"
+    header = f"object {commit}\ntype commit\ntag {record.tag}\ntagger Bramble <{RELEASE_EMAIL}> {date}\n\n"
     name = source.text("mktag", stdin=(header + message).encode())
     source.data("update-ref", f"refs/tags/{record.tag}", name, "0" * len(name))
     return record

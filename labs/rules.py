@@ -76,10 +76,11 @@ def _enclosing_function(lines: list[bytes], first: int, last: int) -> tuple[int,
     return min(start, first), max(closing, last), name[1].decode() if name else None
 
 
-def _label_above(lines: list[bytes], at: int) -> str | None:
+def _label_above(lines: list[bytes], at: int) -> tuple[int, str] | None:
+    """The last assembly label at or above line `at`: its line and name."""
     for number in range(min(at, len(lines) - 1), -1, -1):
         if match := _LABEL.match(lines[number]):
-            return match[1].decode()
+            return number, match[1].decode()
     return None
 
 
@@ -98,7 +99,9 @@ def spots(cut: Cut) -> list[Spot]:
             first = bisect_left(kept, region.first)
             last = max(first, bisect_left(kept, region.last) - 1)
             start, end, name = _enclosing_function(lines, first, last)
-            name = name or _label_above(lines, first) or path
+            if name is None and path.endswith(".S") and (label := _label_above(lines, first)):
+                start, name = label
+            name = name or path
             found.append(Spot(path, name, _lab_of_region(file, cut, region.first, region.last), first, last, start, end))
     return found
 

@@ -1,0 +1,22 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.dont_write_bytecode = True
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (ROOT, ROOT / "labs", ROOT / "test"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import rehearsal  # noqa: E402
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> rehearsal.Source:
+    """Staff's repository of a little course with three labs."""
+    return rehearsal.make_source(tmp_path / "source")
