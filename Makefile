@@ -53,7 +53,7 @@ LDFLAGS := $(filter-out $(if $(findstring no-warn-rwx,$(shell $(CROSS)ld --help 
 
 # ---- Sources ---------------------------------------------------------------------------------------
 
-SOURCES := $(filter-out $(LATER_FILES),$(sort $(wildcard kern/*.S kern/*.c lib/*.c labs/lab*/check.c)))
+SOURCES := $(filter-out $(LATER_FILES),$(sort $(wildcard kern/*.S kern/*.c lib/*.c labs/lab*/*.c)))
 OBJECTS := $(patsubst %,$(O)/%.o,$(SOURCES))
 
 ifeq ($(V),1)
@@ -87,7 +87,7 @@ $(O)/%.S.o: %.S $(O)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# The checks run in the order in which they are written.
+# The checks run in the order in which they are written, files in alphabetical order.
 $(O)/labs/%.c.o: CFLAGS += -fno-toplevel-reorder
 
 -include $(OBJECTS:.o=.d)

@@ -7,8 +7,8 @@
  *         EXPECT(page != NULL, "kalloc() returned NULL with %lu pages free: expected a page", n);
  *     }
  *
- * defines check_kfree and lists it. A check ends at its first broken expectation; what it had taken
- * is not given back. A panic or a fault in the code under test fails the check as well.
+ * defines check_kfree and lists it. A check ends at its first broken expectation, without returning
+ * through the functions under way. A panic or a fault in the code under test fails it as well.
  */
 #ifndef INC_CHECK_H
 #define INC_CHECK_H
@@ -36,6 +36,15 @@ struct check {
 
 _Noreturn void check_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), cold));
+
+/* What the check does next, for the messages: "map_region(...)". Holds until it is set again. */
+void check_doing(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Once this check has ended, however it did, call fn to put things back in order. */
+void check_finally(void (*fn)(void));
+
+/* Does no other check follow in this run? */
+bool check_is_last(void);
 
 /*
  * Call fn(arg), which is expected to panic. Returns the panic's message ("file:line: ..."), or NULL

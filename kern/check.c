@@ -13,10 +13,14 @@
 extern const struct check checks_start[], checks_end[]; /* linker.ld */
 
 static const struct check *running;
+static bool last_of_run; /* no other check follows this one */
 static jmp_buf out_of_check;
 static bool panic_expected;
 static jmp_buf out_of_panic;
-static char failure[512];
+static char panic_message[256]; /* of the panic that check_panics caught */
+static char failure[512];       /* the first thing that went wrong in this check; "": nothing yet */
+static char doing[224];         /* check_doing's text */
+static void (*finally)(void);
 static uint64_t seed, random_state;
 
 /*
@@ -56,14 +60,39 @@ check_random_below(uint64_t n)
 }
 
 void
+check_doing(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(doing, sizeof(doing), fmt, args);
+    va_end(args);
+}
+
+void
+check_finally(void (*fn)(void))
+{
+    finally = fn;
+}
+
+bool
+check_is_last(void)
+{
+    return last_of_run;
+}
+
+void
 check_fail(const char *file, int line, const char *fmt, ...)
 {
     va_list args;
-    int n = snprintf(failure, sizeof(failure), "%s:%d: ", file, line);
 
-    va_start(args, fmt);
-    vsnprintf(failure + n, sizeof(failure) - (size_t)n, fmt, args);
-    va_end(args);
+    if (!failure[0]) {
+        int n = snprintf(failure, sizeof(failure), "%s:%d: %s%s", file, line, doing,
+                         doing[0] ? ": " : "");
+        va_start(args, fmt);
+        vsnprintf(failure + n, sizeof(failure) - (size_t)n, fmt, args);
+        va_end(args);
+    }
     longjmp(out_of_check, 1);
 }
 
@@ -78,9 +107,12 @@ check_take_panic(const char *message)
 {
     if (!running)
         return;
-    strlcpy(failure, message, sizeof(failure));
-    if (panic_expected)
+    if (panic_expected) {
+        strlcpy(panic_message, message, sizeof(panic_message));
         longjmp(out_of_panic, 1);
+    }
+    if (!failure[0])
+        snprintf(failure, sizeof(failure), "%s%s%s", message, doing[0] ? "; during " : "", doing);
     longjmp(out_of_check, 1);
 }
 
@@ -93,34 +125,45 @@ check_panics(void (*fn)(void *), void *arg)
     if (setjmp(out_of_panic) == 0)
         fn(arg);
     else
-        message = failure;
+        message = panic_message;
     panic_expected = false;
     return message;
 }
 
+/* Call fn, up to its end or to the first failure in it. */
 static void
-run(const struct check *check)
+run_to_failure(void (*fn)(void))
+{
+    if (setjmp(out_of_check) == 0)
+        fn();
+}
+
+static void
+run(const struct check *check, bool last)
 {
     random_state = seed;
     for (const char *c = check->name; *c; c++)
         random_state = random_state * 31 + (uint8_t)*c;
 
     running = check;
+    last_of_run = last;
     panic_expected = false;
+    failure[0] = doing[0] = '\0';
+    finally = NULL;
     check_begin(check);
-    const char *failed = NULL;
-    if (setjmp(out_of_check) == 0)
-        check->run();
-    else
-        failed = failure;
-    check_end(check, failed);
+    run_to_failure(check->run);
+    if (finally) {
+        check_doing("putting things back after the check");
+        run_to_failure(finally);
+    }
+    check_end(check, failure[0] ? failure : NULL);
     running = NULL;
 
-    if (!failed) {
+    if (!failure[0]) {
         cprintf("check_%s: passed!\n", check->name);
         return;
     }
-    cprintf("check_%s: FAILED\n    %s\n", check->name, failed);
+    cprintf("check_%s: FAILED\n    %s\n", check->name, failure);
     cprintf("    again: make qemu ARGS=\"check=%s seed=%lu\"\n", check->name, seed);
 }
 
@@ -129,7 +172,7 @@ check_run_named(const char *name)
 {
     for (const struct check *check = checks_start; check < checks_end; check++) {
         if (strcmp(check->name, name) == 0) {
-            run(check);
+            run(check, true);
             return true;
         }
     }
@@ -153,7 +196,7 @@ checks_run(void)
         seed = read_sysreg(cntpct_el0) % 1000000; /* another at each boot, short enough to type */
     if (!bootarg("check", wanted, sizeof(wanted))) {
         for (const struct check *check = checks_start; check < checks_end; check++)
-            run(check);
+            run(check, check + 1 == checks_end);
         return true;
     }
     if (strcmp(wanted, "none") != 0 && !check_run_named(wanted)) {
