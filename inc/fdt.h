@@ -61,7 +61,6 @@ enum fdt_kind {
 
 /* A place in the structure block, and what is there. Start with one that is all zeros. */
 struct fdt_token {
-    enum fdt_kind kind;
     int node;            /* FDT_BEGIN_NODE: the node that begins here */
     int depth;           /* how many nodes are open after this token */
     const char *name;    /* of a node or property */

@@ -119,9 +119,7 @@ fdt_next(const struct fdt *fdt, struct fdt_token *token)
     uint32_t kind = load32(fdt->blob + at);
     *token = (struct fdt_token){.depth = token->depth, .next = at + TOKEN};
 
-    token->kind = (enum fdt_kind)kind;
-
-    switch (token->kind) {
+    switch (kind) {
     case FDT_BEGIN_NODE:
         return begin_node(fdt, token, at + TOKEN);
     case FDT_PROP:

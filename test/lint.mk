@@ -17,7 +17,7 @@ LINT_HEADERS := $(sort $(wildcard inc/*.h inc/*/*.h kern/*.h lib/*.h labs/lab*/*
 # The Makefile's flags as far as clang knows them, for the target that the kernel has.
 LINT_KERNEL_FLAGS := --target=aarch64-linux-gnu -std=gnu17 -ffreestanding -nostdlibinc -mgeneral-regs-only \
 	-fno-strict-aliasing -Iinc -DLAB=$(LAB) -DSOL=$(SOL)
-LINT_HOST_FLAGS := -std=gnu17 -iquote inc -iquote test/host -DLAB=$(LAB) -DSOL=$(SOL)
+LINT_HOST_FLAGS = $(filter-out -W%,$(HOST_FLAGS)) -DLAB=$(LAB) -DSOL=$(SOL)
 
 # Left out: comparing pointers to different objects, as linker.ld's symbols are to it (etext, end).
 LINT_CPPCHECK_FLAGS := --enable=warning,performance,portability --std=c11 --platform=unix64 --inline-suppr \
@@ -44,6 +44,15 @@ lint-tidy-kernel:
 	@echo '+ clang-tidy kern lib labs'
 	@$(CLANG_TIDY) --quiet $(LINT_KERNEL) -- $(LINT_KERNEL_FLAGS) 2>/dev/null
 
-lint-tidy-host:
-	@echo '+ clang-tidy test/host'
-	@$(CLANG_TIDY) --quiet $(LINT_HOST) -- $(LINT_HOST_FLAGS) 2>/dev/null
+# The programs of test/host/host.mk, each with its own flags, and the helpers that they are linked with.
+define lint_program
+.PHONY: lint-$(1)
+lint-$(1):
+	@echo '+ clang-tidy $(1)'
+	@$$(CLANG_TIDY) --quiet test/host/$(1).c -- $$(LINT_HOST_FLAGS) $$($(1)_FLAGS) 2>/dev/null
+	$$(if $$(filter test/host/%,$$($(1)_SRCS)),@$$(CLANG_TIDY) --quiet $$(filter test/host/%,$$($(1)_SRCS)) -- \
+		$$(LINT_HOST_FLAGS) $$(filter-out -W%,$$(HOST_KERNEL_FLAGS)) $$($(1)_FLAGS) 2>/dev/null)
+endef
+LINT_PROGRAMS := $(HOST_TESTS) $(HOST_FUZZ)
+$(foreach p,$(LINT_PROGRAMS),$(eval $(call lint_program,$(p))))
+lint-tidy-host: $(LINT_PROGRAMS:%=lint-%)
