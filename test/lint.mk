@@ -49,7 +49,7 @@ define lint_program
 .PHONY: lint-$(1)
 lint-$(1):
 	@echo '+ clang-tidy $(1)'
-	@$$(CLANG_TIDY) --quiet test/host/$(1).c -- $$(LINT_HOST_FLAGS) $$($(1)_FLAGS) 2>/dev/null
+	@$$(CLANG_TIDY) --quiet test/host/$(1).c $$($(1)_HELPERS) -- $$(LINT_HOST_FLAGS) $$($(1)_FLAGS) 2>/dev/null
 	$$(if $$(filter test/host/%,$$($(1)_SRCS)),@$$(CLANG_TIDY) --quiet $$(filter test/host/%,$$($(1)_SRCS)) -- \
 		$$(LINT_HOST_FLAGS) $$(filter-out -W%,$$(HOST_KERNEL_FLAGS)) $$($(1)_FLAGS) 2>/dev/null)
 endef

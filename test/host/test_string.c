@@ -5,7 +5,7 @@
 #include "lib.h"
 
 #define ALIGNMENTS 16
-#define SIZES      100 /* beyond two turns of the fast loops, from any alignment */
+#define SIZES      200 /* beyond two turns of the fast loops, from any alignment */
 
 static int
 sign(int n)
@@ -64,7 +64,7 @@ memcpy_as_in_libc(void **state)
 static void
 memmove_with_every_overlap(void **state)
 {
-    enum { AREA = 120 };
+    enum { AREA = 160 };
     uint8_t a[AREA], b[AREA];
 
     (void)state;
