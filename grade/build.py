@@ -14,6 +14,7 @@ from grade import sandbox
 
 BUILD_SECONDS = 120
 OUTPUT_CAP = 200_000        # bytes of compiler output kept
+RELEASE_EMAIL = "release@bramble.invalid"   # who commits releases (labs/course.py)
 SKIP = ("test/", "docs/", ".ci/", "obj/", ".git/")      # never needed for a build
 
 
@@ -25,7 +26,7 @@ class Trouble(Exception):
 class Tree:
     """A copy of the course's files."""
     path: Path
-    staff: bool                 # the source tree, which takes LAB and SOL
+    staff: bool                 # the finished kernel's source, whose make takes a stage to build
     notes: list[str] = field(default_factory=list)
 
 
@@ -56,23 +57,20 @@ def is_work_tree(root: Path) -> bool:
 
 
 def release_commit(root: Path, lab: int) -> str | None:
-    """The release that a student's branch stands on: the newest commit that it shares with
-    a course's branch lab(N), whatever the remote is called."""
-    best: tuple[int, str] | None = None
+    """The newest release, with this lab in it, that a student's branch contains."""
     try:
-        refs = git(root, "for-each-ref", "--format=%(refname)", f"refs/remotes/*/lab{lab}").decode().split()
-        refs = refs or git(root, "for-each-ref", "--format=%(refname)", f"refs/heads/lab{lab}").decode().split()
+        rows = git(root, "log", "--topo-order", "--format=%H %ce", "HEAD").decode().split("\n")
     except OSError:
         return None
-    for ref in refs:
-        try:
-            commit = git(root, "merge-base", "HEAD", ref).decode().strip()
-            age = int(git(root, "rev-list", "--count", commit).decode())
-        except (OSError, ValueError):
-            continue
-        if best is None or age > best[0]:
-            best = (age, commit)
-    return best[1] if best else None
+    for row in rows:
+        commit, _, email = row.partition(" ")
+        if email == RELEASE_EMAIL:
+            try:
+                git(root, "cat-file", "-e", f"{commit}:labs/lab{lab}/lab.toml")
+                return commit
+            except OSError:
+                continue
+    return None
 
 
 def unpack(data: bytes, to: Path) -> None:
@@ -126,8 +124,7 @@ def pristine(root: Path, lab: int, to: Path) -> Tree:
         return Tree(to, staff=False)
     copy(root, to)
     return Tree(to, staff=False, notes=[
-        f"git knows no branch lab{lab} of the course here, so staff's files are taken as they are "
-        "in this folder"])
+        f"git knows no release of lab {lab} here, so staff's files are taken as they are in this folder"])
 
 
 def overlay(tree: Tree, files: dict[str, bytes]) -> None:
@@ -141,7 +138,7 @@ def build(tree: Tree, lab: int, sol: int, jobs: int) -> Built:
     """make, with staff's Makefile, in the sandbox."""
     command = ["make", "-s", f"-j{jobs}", "O=obj", "obj/kernel8.img"]
     if tree.staff:
-        command += [f"LAB={lab}", f"SOL={sol}"]
+        command += [f"{name}={value}".upper() for name, value in (("lab", lab), ("sol", sol))]
     tools = ("make", os.environ.get("CROSS", "") + "gcc", "aarch64-linux-gnu-gcc", "aarch64-elf-gcc",
              "aarch64-none-elf-gcc", "python3")
     environment = {"PATH": sandbox.path_for(*tools[:-1]), "HOME": str(tree.path), "LC_ALL": "C",
@@ -164,7 +161,7 @@ def build(tree: Tree, lab: int, sol: int, jobs: int) -> Built:
         with open(log, "ab") as out:
             out.write(f"\nthe build did not end within {BUILD_SECONDS} s\n".encode())
     with open(log, "rb") as f:
-        text = f.read(OUTPUT_CAP).decode("utf-8", "replace")
+        text = f.read(OUTPUT_CAP).decode("utf-8", "replace").replace(f"{tree.path}/", "")
     lines = [line for line in text.splitlines() if not line.startswith("+ ")]
     obj = tree.path / "obj"
     result = Built(not failed, "\n".join(lines), obj / "kernel8.img", obj / "kernel8.elf")

@@ -46,6 +46,7 @@ PGSIZE = 4096
 ENTRIES = 512
 ADDRESS = 0x0000_FFFF_FFFF_F000     # ARM ARM D5.3.3: output address of a descriptor
 CALL_LIMIT = 200                    # million instructions that a call may take
+HCR_INTERFERES = 0x4_0800_1039      # ARM ARM D13.2.48: E2H, TGE, DC, AMO, IMO, FMO, VM
 DEPTH = 64                          # calls followed when telling where the kernel is
 M64 = (1 << 64) - 1
 
@@ -425,6 +426,8 @@ class Guest:
         """
         if self.level != 1:
             return f"the kernel runs at EL{self.level}, not at EL1"
+        if self.reg("hcr_el2") & HCR_INTERFERES:
+            return f"EL2 translates or traps what EL1 does (HCR_EL2 is {self.reg('hcr_el2'):#x})"
         for address, data in self.elf.constant:
             pa = address & (KERNBASE ^ M64)
             now = self.phys(pa, len(data))
