@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gitrepo import Git, GitError
@@ -139,6 +140,10 @@ def _fetch(git: Git, remote: str, labs: Sequence[int]) -> None:
     names = [f"+refs/heads/lab{lab}:refs/remotes/{remote}/lab{lab}" for lab in labs]
     shallow = git.text("rev-parse", "--is-shallow-repository") == "true"
     git.data("fetch", "--quiet", "--no-tags", *(["--unshallow"] if shallow else []), remote, *names)
+    # A clone of a single branch would not know the others, neither as upstream nor in a plain `git fetch`.
+    patterns = [row.lstrip("+").partition(":")[0] for row in git.lines("config", "--get-all", f"remote.{remote}.fetch")]
+    if not all(any(fnmatchcase(f"refs/heads/lab{lab}", pattern) for pattern in patterns) for lab in labs):
+        git.data("remote", "set-branches", "--add", remote, "lab*")
 
 
 def closest_release(git: Git, course: Course, tree: str) -> str | None:

@@ -38,7 +38,7 @@ class Person:
     date: str
 
     def env(self, role: str) -> dict[str, str]:
-        values = {"NAME": self.name, "EMAIL": self.email, "DATE": self.date}
+        values = {"NAME": self.name, "EMAIL": self.email, "DATE": f"@{self.date}"}
         return {f"GIT_{role}_{key}": value for key, value in values.items()}
 
 
@@ -66,7 +66,8 @@ class Git:
         done = self.run(*arguments, stdin=stdin, env=env)
         if done.returncode != 0:
             message = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
-            raise GitError(f"git {arguments[0]}: {message or f'exit status {done.returncode}'}")
+            name = next(word for before, word in zip(("", *arguments), arguments) if "-c" not in (before, word))
+            raise GitError(f"git {name}: {message or f'exit status {done.returncode}'}")
         return done.stdout
 
     def text(self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:

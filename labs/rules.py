@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from cut import MARK, REQUIRED, Cut, Source, SourceFile, is_text
+from cut import MARK, REQUIRED, Cut, Region, Source, SourceFile, is_text
 
 LATER_LAB_DISTANCE = 5  # lines that a later lab keeps away from an exercise
 CORRECTION_DISTANCE = 3  # a correction nearer than this to an exercise is warned about
@@ -38,6 +38,7 @@ class Spot:
     core_last: int
     first: int
     last: int
+    region: Region
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,15 @@ def spots(cut: Cut) -> list[Spot]:
             if name is None and path.endswith(".S") and (label := _label_above(lines, first)):
                 start, name = label
             name = name or path
-            found.append(Spot(path, name, _lab_of_region(file, cut, region.first, region.last), first, last, start, end))
+            found.append(Spot(path, name, _lab_of_region(file, cut, region), first, last, start, end, region))
     return found
 
 
-def _lab_of_region(file: SourceFile, cut: Cut, first: int, last: int) -> int:
+def _lab_of_region(file: SourceFile, cut: Cut, region: Region) -> int:
     """The lab whose solution fills the region."""
 
     def inside(sol: int) -> list[int]:
-        return [number for number in file.kept(cut.lab, sol) if first < number < last]
+        return [number for number in file.kept(cut.lab, sol) if region.first < number < region.last]
 
     return next((sol for sol in range(1, cut.lab + 1) if inside(sol) != inside(sol - 1)), cut.lab)
 

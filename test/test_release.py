@@ -401,7 +401,8 @@ def test_destinations(source: Source, tmp_path: Path) -> None:
     assert "holds files and is not a git repository" in source.release("--to", full, status=1).stderr
     assert "is not a folder" in source.release("--to", tmp_path / "file", status=1).stderr
     assert "is the source itself" in source.release("--to", source.path, status=1).stderr
-    assert "inside the repository" in source.release("--to", source.path / "kern", status=1).stderr
+    source.git("clone", "-q", str(source.path), str(tmp_path / "other"))
+    assert "inside the repository" in source.release("--to", tmp_path / "other" / "kern", status=1).stderr
     assert "cannot read" in source.release("--to", f"file://{tmp_path}/none", status=1).stderr
     empty = tmp_path / "empty"
     empty.mkdir()
