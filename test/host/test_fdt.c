@@ -213,6 +213,7 @@ trees_that_lie(void **state)
          "/ { memory@0 { device_type = \"memory\"; reg = <0 0 0x1000>; }; };"},
         /* cells of a number or size that cannot be */
         {FDT_VALUE, 0, 0, FDT_MISSING, "/ { #address-cells = <3>; memory { reg = <0 0 0 1>; }; };"},
+        {FDT_VALUE, 0, 0, FDT_MISSING, "/ { #size-cells = <3>; memory { reg = <0 0 0 0 1>; }; };"},
         {FDT_VALUE, 0, 0, FDT_MISSING, "/ { #size-cells = <0>; memory { reg = <0 0>; }; };"},
         {FDT_VALUE, 0, 0, FDT_MISSING,
          "/ { #size-cells = <0xffffffff>; memory { reg = <0 0>; }; };"},
@@ -305,6 +306,7 @@ headers_that_lie(void **state)
     header_lies("structure in the header", STRUCTURE, 36, FDT_HEADER);
     header_lies("structure not aligned", STRUCTURE, get32(&good, STRUCTURE) + 1, FDT_HEADER);
     header_lies("structure too large", STRUCTURE_SIZE, UINT32_MAX, FDT_HEADER);
+    header_lies("structure that wraps", STRUCTURE_SIZE, 40 - get32(&good, STRUCTURE), FDT_HEADER);
     header_lies("structure of no bytes", STRUCTURE_SIZE, 0, FDT_TRUNCATED);
     header_lies("structure of three bytes", STRUCTURE_SIZE, 3, FDT_TRUNCATED);
     header_lies("structure one token short", STRUCTURE_SIZE, get32(&good, STRUCTURE_SIZE) - 4,
@@ -313,11 +315,13 @@ headers_that_lie(void **state)
     header_lies("strings in the header", STRINGS, 0, FDT_HEADER);
     header_lies("strings beyond the end", STRINGS, UINT32_MAX, FDT_HEADER);
     header_lies("strings too large", STRINGS_SIZE, size, FDT_HEADER);
+    header_lies("strings that wrap", STRINGS_SIZE, 40 - get32(&good, STRINGS), FDT_HEADER);
     header_lies("no strings", STRINGS_SIZE, 0, FDT_NAME);
     header_lies("the last string is cut", STRINGS_SIZE, get32(&good, STRINGS_SIZE) - 1, FDT_NAME);
     header_lies("reservations in the header", RESERVATIONS, 39, FDT_HEADER);
     header_lies("reservations beyond the end", RESERVATIONS, size + 1, FDT_HEADER);
     header_lies("reservations without an end", RESERVATIONS, size - 15, FDT_RESERVATION);
+    header_lies("reservations that are cut off", RESERVATIONS, size - 7, FDT_RESERVATION);
 
     assert_int_equal(fdt_check(&fdt, NULL, 0), FDT_TRUNCATED);
     assert_int_equal(fdt_check(&fdt, NULL, 4096), FDT_MAGIC);
