@@ -188,7 +188,7 @@ grade:
 help:
 \t@echo "don't panic"
 update next-lab handin:
-\t@labs/work $@
+\t@python3 labs/work $@ $(if $(COURSE),--course $(COURSE))
 .PHONY: all grade help update next-lab handin
 """
 
