@@ -12,7 +12,7 @@ HCR_RW = 1 << 31                # ARM ARM D13.2.48: EL1 is AArch64
 EL1H, MASKED = 0x5, 0x3C0       # PSTATE: EL1 on SP_EL1; D, A, I and F set
 
 
-def boot_start_el1(g: Guest, rng: random.Random) -> None:
+def boot_start_el(g: Guest, rng: random.Random) -> None:
     """Where el2_to_el1 left the processor."""
     if g.level != 1:
         raise Disagree(f"expected EL1 when boot_start is entered, found EL{g.level}: "
@@ -44,7 +44,7 @@ def boot_start_bss(g: Guest, rng: random.Random) -> None:
                        "the loop goes too far")
 
 
-def judge_uart_putc(g: Guest, rng: random.Random) -> None:
+def judge_uart(g: Guest, rng: random.Random) -> None:
     """Random bytes, each value at least once, sent one call at a time."""
     sent = list(range(256)) + [rng.randrange(256) for _ in range(64)]
     rng.shuffle(sent)
@@ -103,8 +103,8 @@ def expect(found: list[int], wanted: list[int], when: str) -> None:
                               for i, (f, w) in enumerate(zip(found, wanted)) if f != w))
 
 
-def judge_backtrace(g: Guest, rng: random.Random) -> None:
-    """Chains of every length that end with a frame pointer of 0."""
+def good_chains(g: Guest, rng: random.Random) -> None:
+    """Chains of several lengths that end with a frame pointer of 0."""
     for length in (1, 2, rng.randrange(3, 12), 20):
         home = list(g.home)
         fp, pcs = chain(g, rng, length, 0)
@@ -112,7 +112,7 @@ def judge_backtrace(g: Guest, rng: random.Random) -> None:
         g.home = home
 
 
-def judge_backtrace_ends(g: Guest, rng: random.Random) -> None:
+def bad_chains(g: Guest, rng: random.Random) -> None:
     """Chains that go wrong, and too little room."""
     bottom, top = g.symbol("boot_stack"), g.symbol("boot_stack_top")
     ends = {
@@ -145,3 +145,9 @@ def judge_backtrace_ends(g: Guest, rng: random.Random) -> None:
         expect(trace(g, fp, room), pcs[:room], f"when there is room for {room}")
     g.home = home
     expect(trace(g, 0, 32), [], "for a frame pointer of 0")
+
+
+def judge_backtrace(g: Guest, rng: random.Random) -> None:
+    """Records made up on the host, on the kernel's stack."""
+    good_chains(g, rng)
+    bad_chains(g, rng)
