@@ -13,6 +13,7 @@
 extern const struct check checks_start[], checks_end[]; /* linker.ld */
 
 static const struct check *running;
+static enum { RUNNING, CLEANING_UP, DONE } stage; /* the next thing to be done for it */
 static bool last_of_run; /* no other check follows this one */
 static jmp_buf out_of_check;
 static bool panic_expected;
@@ -130,14 +131,6 @@ check_panics(void (*fn)(void *), void *arg)
     return message;
 }
 
-/* Call fn, up to its end or to the first failure in it. */
-static void
-run_to_failure(void (*fn)(void))
-{
-    if (setjmp(out_of_check) == 0)
-        fn();
-}
-
 static void
 run(const struct check *check, bool last)
 {
@@ -151,11 +144,18 @@ run(const struct check *check, bool last)
     failure[0] = doing[0] = '\0';
     finally = NULL;
     check_begin(check);
-    run_to_failure(check->run);
-    if (finally) {
-        check_doing("putting things back after the check");
-        run_to_failure(finally);
+    stage = RUNNING;
+    setjmp(out_of_check); /* a failure ends the stage that is under way, and comes here */
+    if (stage == RUNNING) {
+        stage = CLEANING_UP;
+        check->run();
     }
+    if (stage == CLEANING_UP && finally) {
+        stage = DONE;
+        check_doing("putting things back after the check");
+        finally();
+    }
+    stage = DONE;
     check_end(check, failure[0] ? failure : NULL);
     running = NULL;
 
