@@ -188,7 +188,7 @@ grade:
 help:
 \t@echo "don't panic"
 update next-lab handin:
-\t@python3 labs/work $@ $(if $(COURSE),--course $(COURSE))
+\t@python3 labs/work $@
 .PHONY: all grade help update next-lab handin
 """
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 import student_shapes as shapes
-from rehearsal import Folder, make_source, source_files
+from rehearsal import ENVIRONMENT, Folder, make_source, source_files
 from student_shapes import Corrections, Course, Stages, Student
 
 
@@ -198,6 +199,20 @@ def test_next_lab_builds_and_reruns_the_earlier_checks(student: Student, course:
     done = student.run("make", "next-lab")
     assert "building" in done.stdout and (student.path / "obj" / "kernel8.img").exists()
     assert "labs/lab2/README.md" in done.stdout
+
+
+def test_somebody_git_has_no_name_for(course: Course, tmp_path: Path) -> None:
+    """On a fresh machine, from a zip."""
+    student = Student(tmp_path / "student", course, "in place")
+    student.unzip()
+    student.solve(1, course.stages.files(0))
+    course.wind(2)
+    env = {key: "" for key in ENVIRONMENT if key.startswith(("GIT_AUTHOR", "GIT_COMMITTER"))}
+    clean = {key: value for key, value in ENVIRONMENT.items() if key not in env}
+    command = ["make", "update", f"COURSE={course.url}"]
+    done = subprocess.run(command, cwd=student.path, env=clean, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    student.check(1)
 
 
 def test_next_lab_goes_on_without_make(student: Student, course: Course) -> None:

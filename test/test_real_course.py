@@ -1,0 +1,176 @@
+"""The kernel itself, cut and published, with students of every shape taking the course."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cut
+import rules
+import student_shapes as shapes
+from gitrepo import Git
+from rehearsal import ROOT, Folder, Source, make_source
+from student_shapes import Corrections, Course, Stages, Student
+
+LABS = 2
+
+
+def tree() -> dict[str, bytes]:
+    """The files of this tree that belong to the project."""
+    if (ROOT / ".git").exists():
+        rows = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+        paths = [ROOT / os.fsdecode(name) for name in rows.split(b"\0")[:-1]]
+    else:
+        paths = [p for p in ROOT.rglob("*") if p.relative_to(ROOT).parts[0] != "obj" and "__pycache__" not in p.parts]
+    return {str(p.relative_to(ROOT)): p.read_bytes() for p in paths if p.is_file()}
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """A term of the course."""
+    folder = tmp_path_factory.mktemp("real")
+    files = tree()
+    source = make_source(folder / "source", files)
+    for name in files:
+        if os.access(ROOT / name, os.X_OK):
+            (source.path / name).chmod(0o755)
+    if source.git("status", "--porcelain"):
+        source.commit("Modes")
+    term = Stages(Folder(folder / "course"), source)
+    fix = Corrections(source)
+    term.publish("lab 1", 1)
+    term.publish("lab 2", 2)
+    fix.handout(1)
+    fix.staff_function("kern/uart.c")
+    fix.header()
+    fix.main()
+    fix.makefile()
+    term.publish("corrections of lab 1", 2)
+    fix.staff_function("kern/kalloc.c")
+    fix.handout(2)
+    fix.header()
+    term.publish("corrections of lab 2", 2)
+    assert not term.warnings
+    return term
+
+
+@pytest.fixture
+def course(real: Stages, tmp_path: Path) -> Course:
+    return real.course(tmp_path / "course")
+
+
+def test_every_lab_can_be_cut(real: Stages) -> None:
+    assert list(rules.problems(real.files(0))) == []
+    assert real.source.release("--check").returncode == 0
+
+
+def test_no_solution_line_and_no_mark_in_any_commit(real: Stages) -> None:
+    """Told by a reading of the source of its own, not by what release thinks."""
+    secret: set[str] = set()
+    elsewhere: set[str] = set()
+    for path, data in tree().items():
+        if b"\0" in data or path.startswith(("test/", "docs/")) or "/mutants/" in path:
+            continue
+        hidden = [False]
+        for line in data.decode().splitlines():
+            text = line.strip()
+            if re.match(r"#\s*if", text):
+                hidden.append(hidden[-1] or bool(re.search(r"\bSOL\b", text)))
+            elif re.match(r"#\s*else", text) and len(hidden) > 1:
+                hidden[-1] = hidden[-2]
+            elif re.match(r"#\s*endif", text) and len(hidden) > 1:
+                hidden.pop()
+            elif hidden[-1] and len(re.sub(r"\s", "", text)) >= 8:
+                secret.add(text)
+            elif not hidden[-1]:
+                elsewhere.add(text)
+    secret -= elsewhere
+    assert len(secret) > 50
+    seen: set[str] = set()
+    for row in real.store.git("log", "--all", "--format=%H").split():
+        for entry in Git(real.store.path).files(row):
+            assert not re.match(r"test/|docs/|\.ci/|staff\.mk|labs/release|labs/.*/mutants/|labs/student\.md", entry.path)
+            if entry.id in seen:
+                continue
+            seen.add(entry.id)
+            data = Git(real.store.path).blobs([entry.id])[entry.id]
+            if b"\0" in data:
+                continue
+            for number, line in enumerate(data.decode().splitlines(), 1):
+                assert line.strip() not in secret, f"{entry.path}:{number}: {line}"
+                assert not re.search(r"\b(LAB|SOL)\b", line), f"{entry.path}:{number}: {line}"
+
+
+def test_replay_elsewhere(real: Stages, tmp_path: Path) -> None:
+    other = Source(tmp_path / "another" / "path")
+    other.path.parent.mkdir()
+    real.source.git("clone", "-q", str(real.source.path), str(other.path))
+    other.release("--to", tmp_path / "again", "--replay")
+    assert Folder(tmp_path / "again").tips() == real.tips[-1]
+    for early, late in zip(real.tips, real.tips[1:]):
+        for name, tip in early.items():
+            real.store.git("merge-base", "--is-ancestor", tip, late[name])
+    for tips in real.tips[1:]:
+        real.store.git("merge-base", "--is-ancestor", tips["lab1"], tips["lab2"])
+
+
+def test_a_correction_inside_an_exercise_warns(real: Stages, tmp_path: Path) -> None:
+    other = Source(tmp_path / "source")
+    real.source.git("clone", "-q", str(real.source.path), str(other.path))
+    spots = rules.spots(cut.Cut(real.files(-1), LABS, 0))
+    assert {spot.name for spot in spots} >= {"kalloc", "kfree", "pgdir_walk", "map_region", "vm_free", "uart_putc", "backtrace"}
+    for spot in spots:
+        lines = other.read(spot.path).split("\n")
+        lines[spot.region.last - 1] += " /* corrected */"
+        other.write(spot.path, "\n".join(lines))
+    other.commit("inside")
+    shutil.copytree(real.store.path, tmp_path / "course")
+    done = other.release("--to", tmp_path / "course", "--dry-run")
+    for spot in spots:
+        assert re.search(rf"{spot.path}:\d+: this correction is inside .*\n?.*{spot.name} of lab {spot.lab}", done.stderr), spot.name
+
+
+def combinations() -> list[tuple[str, str, str]]:
+    plain = ("merging", "by hand")
+    found = [("clone", w, s) for w in shapes.WAYS for s in ("in place", "rewritten", "helpers")]
+    found += [("clone", w, s) for w in shapes.WAYS for s in ("crlf", "crlf committed") if w not in plain or s == "crlf"]
+    ways = ("careful", "late", "early")
+    found += [(start, ways[n % 3], shapes.STYLES[n % len(shapes.STYLES)]) for n, start in enumerate(shapes.STARTS)]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("start, way, style", combinations())
+def test_no_conflict_no_correction_missed_no_commit_lost(
+    start: str, way: str, style: str, course: Course, tmp_path: Path
+) -> None:
+    student = Student(tmp_path / "student", course, style)
+    shapes.STARTS[start](student)
+    student.scratch()
+    shapes.WAYS[way](student, LABS)
+
+
+@pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-gcc") or not shutil.which("qemu-system-aarch64"), reason="needs ./setup")
+def test_with_git_and_make_alone(course: Course, tmp_path: Path) -> None:
+    """Clone, solve lab 1, update, next-lab, solve lab 2, grade, hand in: as the handout says it."""
+    student = Student(tmp_path / "student", course, "helpers")
+    student.clone()
+    solve = student.solve
+    solve(1, course.stages.files(0))
+    assert "100/100" in student.run("make", "grade").stdout.replace(" ", "")
+    course.wind(len(course.stages.tips) - 1)
+    student.run("make", "update")
+    student.check(1)
+    done = student.run("make", "next-lab")
+    assert "warning" not in done.stderr, done.stderr
+    student.check(2)
+    solve(2, course.stages.files(course.stage))
+    assert "100/100" in student.run("make", "grade").stdout.replace(" ", "")
+    student.run("make", "handin")
+    student.check(2)
+    assert sys.version_info >= (3, 11)
