@@ -14,7 +14,7 @@ extern const struct check checks_start[], checks_end[]; /* linker.ld */
 
 static const struct check *running;
 static enum { RUNNING, CLEANING_UP, DONE } stage; /* the next thing to be done for it */
-static bool last_of_run; /* no other check follows this one */
+static bool last_of_run;                          /* no other check follows this one */
 static jmp_buf out_of_check;
 static bool panic_expected;
 static jmp_buf out_of_panic;
