@@ -1,0 +1,504 @@
+"""Lab 2 from outside. grade/guest.py says what a judge is and what it may use.
+
+The check has passed and given all pages back.  Now the inputs are drawn here, the functions called
+from here, and memory is compared with what plain Python makes of the contract.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import tomllib
+from pathlib import Path
+
+from grade.guest import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree, Guest
+
+RAM_ALL = 0x3C00_0000       # what QEMU's firmware leaves the ARM
+SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+ADDRESS = 0x0000_FFFF_FFFF_F000
+VALID, TABLE, PAGE, BLOCK = 1, 3, 3, 1      # bits 1:0
+USER, RO, SHARED, AF, NG = 1 << 6, 1 << 7, 3 << 8, 1 << 10, 1 << 11
+PXN, UXN = 1 << 53, 1 << 54
+ADDED = PAGE | AF | SHARED                  # what map_region puts into every entry
+PA_LIMIT = 1 << 48
+LOWER, UPPER = 0, KERNBASE
+ONES = b"\xff" * PGSIZE
+ZERO = bytes(PGSIZE)
+
+
+# --- the free list -------------------------------------------------------
+
+
+def usable(g: Guest, check: str) -> range:
+    """The pages that belong to the allocator: from the image's end to the end of memory."""
+    labs = tomllib.loads((Path(__file__).parent / "lab.toml").read_text("utf-8"))
+    memory = next(c["memory"] for c in labs["check"] if c["name"] == check)
+    limit = RAM_ALL if memory == "all" else int(memory[:-1]) * SIZES[memory[-1]]
+    first = -(-g.symbol("end") // PGSIZE) * PGSIZE
+    return range(first, P2V(min(limit, RAM_ALL)), PGSIZE)
+
+
+def free_pages(g: Guest) -> set[int]:
+    return set(g.free_list())
+
+
+def poison(g: Guest, pages: list[int]) -> None:
+    """Fill free pages with ones, but for their links: none is zero by chance."""
+    for page in pages:
+        g.phys_write(page - KERNBASE + 8, ONES[8:])
+
+
+def take(g: Guest, what: bytes = ZERO) -> int:
+    """A page from kalloc, filled with `what`."""
+    page = g.call("kalloc")
+    if page % PGSIZE or not KERNBASE < page < KERNBASE + PERIPHERALS:
+        raise Disagree(f"expected a page from kalloc(), found {page:#x}")
+    g.phys_write(page - KERNBASE, what)
+    return page
+
+
+class Few:
+    """Within `with`, kmem.free_list holds its first n pages alone; free() looks at all."""
+
+    def __init__(self, g: Guest, n: int):
+        self.g, self.n = g, n
+
+    def __enter__(self) -> Few:
+        pages = self.g.free_list()
+        if len(pages) < self.n + 1:
+            raise Disagree(f"expected thousands of free pages, found {len(pages)}")
+        poison(self.g, pages[:self.n])
+        self.rest = pages[self.n]
+        if self.n:
+            self.g.put64(pages[self.n - 1], 0)
+        else:
+            self.g.put64(self.g.symbol("kmem"), 0)
+        return self
+
+    def free(self) -> set[int]:
+        few, rest = self.g.free_list(), self.g.runs(self.rest)
+        if set(few) & set(rest):
+            raise Disagree("a page is on the free list that was not free")
+        return {*few, *rest}
+
+    def __exit__(self, *_: object) -> None:
+        few = self.g.free_list()
+        self.g.put64(few[-1] if few else self.g.symbol("kmem"), self.rest)
+
+
+def judge_free_list(g: Guest, rng: random.Random) -> None:
+    pages, expected = g.free_list(), usable(g, "free_list")
+    missing, foreign = set(expected) - set(pages), set(pages) - set(expected)
+    if foreign:
+        raise Disagree(f"the free list holds {len(foreign)} pages that are not usable, such as "
+                       f"{min(foreign):#x}")
+    if missing:
+        raise Disagree(f"expected {len(expected)} pages on the free list, found {len(pages)}: missing "
+                       f"are {min(missing):#x} and others up to {max(missing):#x}")
+    mine: list[int] = []
+    free = set(pages)
+    for _ in range(40):
+        if mine and rng.random() < 0.4:
+            page = mine.pop(rng.randrange(len(mine)))
+            g.call("kfree", page)
+            free.add(page)
+        else:
+            page = g.call("kalloc")
+            if page not in free:
+                raise Disagree(f"kalloc() returned {page:#x}, which was not free")
+            free.remove(page)
+            mine.append(page)
+    for page in mine:
+        g.call("kfree", page)
+    if sorted(pages) != sorted(g.free_list()):
+        raise Disagree("after as many kfree as kalloc, expected the same pages to be free")
+    for n in (0, 3):
+        with Few(g, n) as few:
+            before = few.free()
+            got = [g.call("kalloc") for _ in range(n + 2)]
+            if got[n:] != [0, 0] or len(set(got[:n]) & before) != n:
+                raise Disagree(f"expected {n} pages from kalloc() and then NULL, found "
+                               + ", ".join(f"{page:#x}" for page in got))
+            for page in got[:n]:
+                g.call("kfree", page)
+            if few.free() != before:
+                raise Disagree("pages freed after kalloc() had returned NULL are not all free")
+
+
+def judge_kfree_junk(g: Guest, rng: random.Random) -> None:
+    kept = [True] * PGSIZE
+    for flip in (0, 0xFF):
+        before = bytes(rng.getrandbits(8) ^ flip for _ in range(PGSIZE))
+        page = take(g, before)
+        g.call("kfree", page)
+        if page not in free_pages(g):
+            raise Disagree(f"kfree({page:#x}) did not put it on kmem.free_list")
+        after = g.phys(page - KERNBASE, PGSIZE)
+        kept = [k and a == b for k, a, b in zip(kept, after, before)]
+    if any(kept[8:]):
+        raise Disagree(f"expected the freed page to be filled with junk, found {sum(kept[8:])} bytes "
+                       "of it unchanged")
+
+
+def judge_kfree_bad(g: Guest, rng: random.Random) -> None:
+    pages = g.free_list()
+    page = take(g)
+    bad = [0, page + 8, page + rng.randrange(1, PGSIZE), page - KERNBASE, P2V(0),
+           g.symbol("main") & -PGSIZE, P2V(PERIPHERALS + 0x20_0000), P2V(RAM_ALL),
+           P2V(rng.randrange(1 << 31, 1 << 40) & -PGSIZE)]
+    rng.shuffle(bad)
+    for pointer in bad:
+        message = g.panics("kfree", pointer)
+        if message is None:
+            raise Disagree(f"kfree({pointer:#x}) returned, expected a panic")
+        if message.startswith("fault"):
+            raise Disagree(f"kfree({pointer:#x}) faulted ({message}), expected a panic")
+    g.call("kfree", page)
+    if sorted(g.free_list()) != sorted(pages):
+        raise Disagree("bad calls of kfree changed the free list")
+
+
+# --- page tables ---------------------------------------------------------
+
+
+class Tree:
+    """A root table, and what should be in it."""
+
+    def __init__(self, g: Guest, rng: random.Random, half: int = LOWER, ignore: int = 0):
+        self.g, self.rng, self.half, self.ignore = g, rng, half, ignore
+        self.all = free_pages(g)            # before this tree was there
+        self.root = take(g) - KERNBASE
+        self.entries: dict[int, int] = {}   # page's va (48 bits): entry
+        poison(g, g.free_list()[:60])
+
+    def tables_for(self, pages: list[int]) -> set[tuple[int, int]]:
+        """(level, number) of each table below the root that these pages need."""
+        return {(level, va >> 48 - 9 * level) for va in pages for level in (1, 2, 3)}
+
+    def read(self) -> tuple[dict[int, int], list[int]]:
+        """Entries that are no table's, by va; and the tables below the root."""
+        entries: dict[int, int] = {}
+        tables: list[int] = []
+
+        def visit(table: int, level: int, va: int) -> None:
+            data = self.g.phys(table, PGSIZE)
+            if data == ZERO:
+                return
+            for i, entry in enumerate(struct.unpack("<512Q", data)):
+                if entry == 0:
+                    continue
+                here = va | i << 39 - 9 * level
+                if level == 3 or entry & 3 != TABLE:
+                    entries[here] = entry
+                    continue
+                below = entry & ADDRESS
+                if entry >> 48 or P2V(below) not in self.all or below in tables:
+                    raise Disagree(f"the level {level} entry for {here | self.half:#x} is {entry:#x}: "
+                                   "expected it to lead to a page from kalloc() of its own")
+                tables.append(below)
+                visit(below, level + 1, here)
+
+        visit(self.root, 0, 0)
+        return entries, tables
+
+    def check(self, free: set[int] | None = None, loose: bool = False) -> None:
+        """Is all as it should be?  free: the free pages; loose: more tables than needed are fine."""
+        entries, tables = self.read()
+        for va in sorted({*entries, *self.entries}):
+            is_, wanted = entries.get(va, 0), self.entries.get(va, 0)
+            if (is_ ^ wanted) & ~self.ignore:
+                raise Disagree(f"expected the entry for {va | self.half:#x} to be {wanted:#x}, "
+                               f"found {is_:#x}")
+        needed = len(self.tables_for(list(self.entries)))
+        if not loose and len(tables) != needed:
+            raise Disagree(f"expected {needed} tables below the root, found {len(tables)}")
+        if free is None:
+            free = free_pages(self.g)
+        lost = self.all - free - {P2V(t) for t in [self.root, *tables]}
+        if lost:
+            raise Disagree(f"{len(lost)} pages are lost, neither free nor a table: {min(lost):#x}")
+        both = free & {P2V(t) for t in [self.root, *tables]}
+        if both:
+            raise Disagree(f"the page {min(both):#x} is free and a table at once")
+
+    def end(self) -> None:
+        """Give all pages back, by hand: vm_free is another exercise."""
+        for table in [self.root, *self.read()[1]]:
+            self.g.call("kfree", P2V(table))
+
+    def place(self, n: int) -> int:
+        """A va with n pages that are not mapped, near others or far."""
+        while True:
+            indexes = [self.rng.choice(c) for c in ((3, 200), (0, 511), (510, 511))]
+            last = self.rng.choice((self.rng.randrange(512), 511, 510))
+            va = ((indexes[0] << 9 | indexes[1]) << 9 | indexes[2]) << 21 | last << 12
+            if not any(va + i * PGSIZE in self.entries for i in range(n)):
+                return va
+
+    def pages(self, va: int, size: int) -> list[int]:
+        return list(range(va & -PGSIZE, va + size, PGSIZE)) if size else []
+
+    def map(self, va: int, size: int, pa: int, perm: int) -> int:
+        result = self.g.call("map_region", P2V(self.root), va | self.half, size, pa, perm)
+        return (result & 0xFFFF_FFFF) - (1 << 32 if result & 1 << 31 else 0)
+
+    def describe(self, va: int, size: int, pa: int, perm: int) -> str:
+        return f"map_region(pgdir, {va | self.half:#x}, {size:#x}, {pa:#x}, {perm:#x})"
+
+    def expect_mapped(self, va: int, size: int, pa: int, perm: int) -> None:
+        result = self.map(va, size, pa, perm)
+        if result != 0:
+            raise Disagree(f"{self.describe(va, size, pa, perm)}: expected 0, found {result}")
+        for i, page in enumerate(self.pages(va, size)):
+            self.entries[page] = (pa & -PGSIZE) + i * PGSIZE | perm | ADDED
+        self.check()
+
+    def expect_refused(self, va: int, size: int, pa: int, perm: int) -> None:
+        result = self.map(va, size, pa, perm)
+        if result != -1:
+            raise Disagree(f"{self.describe(va, size, pa, perm)}: expected -1, found {result}")
+        self.check()
+
+    def any_pa(self, n: int) -> int:
+        return self.rng.randrange((PA_LIMIT >> 12) - n) << 12
+
+    def any_perm(self) -> int:
+        return self.rng.choice((0, USER, USER | RO, 4 | NG, RO))
+
+
+def judge_pgdir_walk(g: Guest, rng: random.Random) -> None:
+    for half in (LOWER, UPPER):
+        tree = Tree(g, rng, half)
+        mapped: list[int] = []
+        for _ in range(6):
+            va = tree.place(1)
+            there = tree.tables_for([va]) <= tree.tables_for(mapped)
+            found = g.call("pgdir_walk", P2V(tree.root), va | half, 0)
+            if not there and found:
+                raise Disagree(f"pgdir_walk(pgdir, {va | half:#x}, 0) returned {found:#x}, expected NULL")
+            made = g.call("pgdir_walk", P2V(tree.root), va | half | rng.randrange(PGSIZE), 1)
+            mapped.append(va)
+            level, at, _entry = g.walk(tree.root, va)[-1]
+            if level != 3 or made != P2V(at) or there and found != made:
+                raise Disagree(f"pgdir_walk(pgdir, {va | half:#x}, 1) returned {made:#x}, which is not "
+                               "where the processor looks for it")
+            tree.entries[va] = rng.getrandbits(64) | VALID
+            g.phys_write(at, struct.pack("<Q", tree.entries[va]))
+            tree.check()
+        tree.end()
+
+
+def judge_walk_corners(g: Guest, rng: random.Random) -> None:
+    for level in (1, 2):
+        tree = Tree(g, rng)
+        va = tree.place(1)
+        g.call("pgdir_walk", P2V(tree.root), va ^ 1 << 39 - 9 * level, 1)
+        at = g.walk(tree.root, va)[level][1]
+        g.phys_write(at, struct.pack("<Q", tree.any_pa(1) | AF | BLOCK))
+        tree.entries = tree.read()[0]
+        before = tree.read()
+        for alloc in (0, 1):
+            found = g.call("pgdir_walk", P2V(tree.root), va, alloc)
+            if found:
+                raise Disagree(f"pgdir_walk returned {found:#x} through a level {level} block, "
+                               "expected NULL")
+        if tree.read() != before:
+            raise Disagree("pgdir_walk changed the table, in which a block was in the way")
+        tree.check(loose=True)
+        tree.end()
+    for n in range(3):
+        tree = Tree(g, rng)
+        with Few(g, n) as few:
+            found = g.call("pgdir_walk", P2V(tree.root), tree.place(1), 1)
+            if found:
+                raise Disagree(f"pgdir_walk returned {found:#x} with {n} pages free and 3 tables "
+                               "missing, expected NULL")
+            tree.check(few.free(), loose=True)
+        tree.end()
+
+
+def judge_map_region(g: Guest, rng: random.Random) -> None:
+    for half in (LOWER, UPPER):
+        tree = Tree(g, rng, half, ignore=AF | SHARED)
+        for n in (1, 3, *(rng.randrange(1, 9) for _ in range(5))):
+            tree.expect_mapped(tree.place(n), n * PGSIZE, tree.any_pa(n), tree.any_perm())
+        tree.expect_mapped(tree.place(1), 0, tree.any_pa(1), 0)
+        tree.end()
+
+
+def judge_map_attributes(g: Guest, rng: random.Random) -> None:
+    tree = Tree(g, rng)
+    flags = [b for b in (*range(2, 12), *range(52, 64))]
+    for _ in range(10):
+        perm = sum(1 << b for b in rng.sample(flags, rng.randrange(1, 8)))
+        tree.expect_mapped(tree.place(1), PGSIZE, tree.any_pa(1) + rng.randrange(PGSIZE), perm)
+    tree.end()
+
+
+def judge_map_mmu(g: Guest, rng: random.Random) -> None:
+    """The kernel's own memcpy reads through the new tables."""
+    tree = Tree(g, rng, ignore=SHARED)
+    data = [take(g, rng.randbytes(PGSIZE)) for _ in range(6)]
+    buffer = g.push(bytes(64))
+    g.call("user_root", P2V(tree.root))
+    try:
+        for page in data:
+            va, at = tree.place(1), rng.randrange(PGSIZE - 64)
+            result = tree.map(va, PGSIZE, page - KERNBASE, PXN | UXN | rng.choice((0, RO, USER)))
+            if result != 0:
+                raise Disagree(f"map_region of a page at {va:#x}: expected 0, found {result}")
+            tree.entries[va] = 0
+            g.call("memcpy", buffer, va + at, 64)
+            if g.read(buffer, 64) != g.phys(page - KERNBASE + at, 64):
+                raise Disagree(f"what was read at {va:#x} is not in the page that is mapped there")
+        fault = g.panics("memcpy", buffer, tree.place(1), 8)
+        if not fault:
+            raise Disagree("reading an address that was never mapped worked")
+    finally:
+        g.call("user_root_none")
+    tree.end()
+    for page in data:
+        g.call("kfree", page)
+
+
+def judge_map_unaligned(g: Guest, rng: random.Random) -> None:
+    for half in (LOWER, UPPER):
+        tree = Tree(g, rng, half)
+        for offset, size in ((0xFF0, 0x20), (0xFFF, 1), (1, 0xFFF), (1, 0x1000),
+                             (rng.randrange(PGSIZE), rng.randrange(1, 5 * PGSIZE)),
+                             (rng.randrange(PGSIZE), rng.randrange(1, 5 * PGSIZE))):
+            va = tree.place(6) + offset
+            tree.expect_mapped(va, size, tree.any_pa(6) + rng.randrange(PGSIZE), tree.any_perm())
+        tree.end()
+
+
+def judge_map_remap(g: Guest, rng: random.Random) -> None:
+    for half in (LOWER, UPPER):
+        tree = Tree(g, rng, half)
+        n = rng.randrange(2, 6)
+        va = tree.place(2 * n)
+        tree.expect_mapped(va + n * PGSIZE, PGSIZE, tree.any_pa(1), tree.any_perm())
+        for at in range(n):
+            tree.expect_refused(va + (n - at) * PGSIZE, n * PGSIZE, tree.any_pa(n), tree.any_perm())
+        tree.expect_mapped(va, n * PGSIZE, tree.any_pa(n), tree.any_perm())
+        tree.end()
+
+
+def judge_map_range(g: Guest, rng: random.Random) -> None:
+    top = PA_LIMIT - PGSIZE
+    tree = Tree(g, rng)
+    for va, size, pa in ((top, 2 * PGSIZE, 0), (top + rng.randrange(1, PGSIZE), PGSIZE, 0),
+                         (tree.place(1), 1 << 63, 0), (tree.place(1), PGSIZE, PA_LIMIT),
+                         (tree.place(1), PGSIZE, rng.randrange(1 << 48, 1 << 64)),
+                         (tree.place(4), 4 * PGSIZE, PA_LIMIT - 2 * PGSIZE)):
+        tree.expect_refused(va, size, pa, tree.any_perm())
+    tree.expect_mapped(top, PGSIZE, PA_LIMIT - PGSIZE, 0)
+    tree.end()
+    tree = Tree(g, rng, UPPER)
+    for va, size in ((top, 2 * PGSIZE), (top + PGSIZE - 1, 2), (0, UPPER)):
+        tree.expect_refused(va, size, 0, tree.any_perm())
+    tree.end()
+
+
+def judge_map_nomem(g: Guest, rng: random.Random) -> None:
+    tree = Tree(g, rng, rng.choice((LOWER, UPPER)))
+    for _ in range(4):
+        n = rng.randrange(1, 6)
+        va, pa, perm = tree.place(n), tree.any_pa(n), tree.any_perm()
+        pages = tree.pages(va, n * PGSIZE)
+        missing = len(tree.tables_for(pages) - tree.tables_for(list(tree.entries)))
+        for free in range(missing):
+            with Few(g, free) as few:
+                result = tree.map(va, n * PGSIZE, pa, perm)
+                if result != -1:
+                    raise Disagree(f"{tree.describe(va, n * PGSIZE, pa, perm)} with {free} pages free, "
+                                   f"where {missing} tables are missing: expected -1, found {result}")
+                tree.check(few.free())
+        tree.expect_mapped(va, n * PGSIZE, pa, perm)
+    tree.end()
+
+
+# --- vm_free -------------------------------------------------------------
+
+
+class Grown:
+    """A tree made by hand out of pages from kalloc: everything in it is to go."""
+
+    def __init__(self, g: Guest, rng: random.Random, counts: tuple[int, ...]):
+        self.g, self.rng = g, rng
+        self.levels: list[list[int]] = [[take(g)]]
+        self.pages = [self.levels[0][0]]
+        for level, count in enumerate(counts[1:], 1):
+            self.levels.append([])
+            for _ in range(count):
+                page = take(g)
+                self.pages.append(page)
+                self.levels[level].append(page)
+                self.link(level - 1, page - KERNBASE | (TABLE if level < 4 else self.attributes() | PAGE))
+
+    def attributes(self) -> int:
+        return AF | SHARED | self.rng.choice((0, USER, RO, NG)) | self.rng.choice((0, UXN | PXN, 1 << 55))
+
+    def link(self, level: int, entry: int) -> None:
+        """Put the entry somewhere into a table of the level."""
+        while True:
+            at = self.rng.choice(self.levels[level]) - KERNBASE + 8 * self.rng.choice(
+                (0, 511, self.rng.randrange(512)))
+            if self.g.p64(at) == 0:
+                self.g.phys_write(at, struct.pack("<Q", entry))
+                return
+
+
+def judge_vm_free(g: Guest, rng: random.Random) -> None:
+    for counts in ((1,), (1, 2, 4, 8), (1, 2, 4, 8, 16), (1, 3, 5, 7, 11)):
+        before = free_pages(g)
+        grown = Grown(g, rng, counts)
+        decoy = take(g)
+        if len(counts) > 4:
+            for page in grown.levels[4]:
+                words = [decoy - KERNBASE | rng.choice((0x43, 0x743, 3)) for _ in range(512)]
+                g.phys_write(page - KERNBASE, struct.pack("<512Q", *words))
+        if len(counts) > 3:
+            for foreign in (PERIPHERALS, 0x4000_0000, g.symbol("main") - KERNBASE & -PGSIZE, 0):
+                grown.link(3, foreign | grown.attributes() | PAGE)
+            for level in (1, 2):
+                grown.link(level, decoy - KERNBASE | AF | BLOCK)
+            for level in range(4):
+                grown.link(level, decoy - KERNBASE | 0x742)
+        g.call("vm_free", grown.pages[0], 0)
+        after = free_pages(g)
+        missing = before - after - {decoy}
+        if missing:
+            names = [f"level {level} table" if level < 4 else "page" for level in range(5)]
+            level = next((i for i, pages in enumerate(grown.levels) if missing & set(pages)), 4)
+            raise Disagree(f"vm_free: expected {len(grown.pages)} pages to be freed, found that "
+                           f"{len(missing)} are missing, among them a {names[level]}")
+        if decoy in after:
+            raise Disagree("vm_free freed a page to which only a block, an invalid entry or the contents "
+                           "of a page point")
+        g.call("kfree", decoy)
+
+
+def judge_vm_free_tlb(g: Guest, rng: random.Random) -> None:
+    """The kernel's own memcpy has read through the tables; afterwards it must not any more."""
+    base = rng.randrange(1, 1 << 18) << 21
+    tables = [take(g) for _ in range(4)]
+    for level, table in enumerate(tables[:3]):
+        at = table - KERNBASE + 8 * (base >> 39 - 9 * level & 511)
+        g.phys_write(at, struct.pack("<Q", tables[level + 1] - KERNBASE | TABLE))
+    foreign = g.symbol("main") - KERNBASE & -PGSIZE
+    entry = struct.pack("<Q", foreign | RO | PXN | UXN | ADDED)
+    g.phys_write(tables[3] - KERNBASE, entry * 512)
+    buffer = g.push(bytes(16))
+    where = [base + 64 * PGSIZE * rng.randrange(8) + PGSIZE * i for i in rng.sample(range(64), 16)]
+    g.call("user_root", tables[0])
+    for va in where:
+        g.call("memcpy", buffer, va, 8)
+    g.call("user_root_stale")
+    g.call("vm_free", tables[0], 0)
+    for va in where:
+        if g.panics("memcpy", buffer, va, 8) is None:
+            g.call("user_root_none")
+            raise Disagree(f"after vm_free, {va:#x} could still be read: an old translation is in the TLB")
+    g.call("user_root_none")
