@@ -111,17 +111,19 @@ CHECK(kfree_bad)
 /* ---- pgdir_walk ---- */
 
 static uint64_t *pgdir;
+static const char *where = ""; /* what is special about the call, for messages */
 
 static uint64_t *
 walk(uint64_t va, int64_t alloc)
 {
-    check_doing("pgdir_walk(pgdir, 0x%lx, %ld)", va, alloc);
+    check_doing("pgdir_walk(pgdir, 0x%lx, %ld)%s", va, alloc, where);
     return pgdir_walk(pgdir, (const void *)va, alloc);
 }
 
 void
 need_pgdir_walk(void)
 {
+    where = "";
     pgdir = tree_start(8, LOWER);
     EXPECT(walk(0x400000, 1), "returned NULL with pages free: write pgdir_walk in kern/vm.c");
 }
@@ -196,6 +198,7 @@ CHECK(pgdir_walk)
 static void
 walk_with(size_t n)
 {
+    where = ", with too few pages free";
     pgdir = tree_start(n, n % 2 ? UPPER : LOWER);
     uint64_t va = tree_place(1);
     const uint64_t *entry = walk(va, 1);
@@ -212,12 +215,14 @@ walk_with(size_t n)
 static void
 block_in_the_way(int level)
 {
+    where = "";
     pgdir = tree_start(32, LOWER);
     uint64_t va = tree_place(1), block = PTE_ADDR(check_random()) | PTE_AF | PTE_BLOCK;
     walk_ok(va ^ (1UL << PTXSHIFT(level))); /* makes the table that the block is in */
     uint64_t *entry = tree_entry(va, level);
     *entry = block;
     tree_add(level, va, block);
+    where = ", with a block in the way";
     for (int64_t alloc = 0; alloc <= 1; alloc++) {
         const uint64_t *below = walk(va, alloc);
         EXPECT(!below, "returned %p: expected NULL, as the level %d entry 0x%lx is a block",
@@ -231,11 +236,13 @@ block_in_the_way(int level)
 static void
 invalid_in_the_way(int level)
 {
+    where = "";
     pgdir = tree_start(32, UPPER);
     uint64_t va = tree_place(1), decoy = page_decoy("an entry that is not valid");
     walk_ok(va ^ (1UL << PTXSHIFT(level)));
     uint64_t *entry = tree_entry(va, level);
     *entry = decoy | 0x742;
+    where = ", with an entry on the way that is not valid";
     const uint64_t *below = walk(va, 0);
     EXPECT(!below,
            "returned %p: expected NULL, as the level %d entry 0x%lx is not valid (bit 0, PTE_P)",

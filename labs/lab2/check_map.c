@@ -6,12 +6,14 @@
 #include "kalloc.h"
 #include "lab2.h"
 #include "mmu.h"
+#include "printf.h"
 #include "sysreg.h"
 #include "vm.h"
 
 #define PA_LIMIT (1UL << 48)
 
 static uint64_t *pgdir;
+static char where[64]; /* what is special about the call, for messages */
 
 /* A random page-aligned physical address with room for n pages behind it; no page of anybody's. */
 static uint64_t
@@ -23,8 +25,8 @@ any_pa(size_t n)
 int
 map(uint64_t va, uint64_t size, uint64_t pa, uint64_t perm)
 {
-    check_doing("map_region(pgdir, va 0x%lx, size 0x%lx, pa 0x%lx, perm 0x%lx)", va, size, pa,
-                perm);
+    check_doing("map_region(pgdir, va 0x%lx, size 0x%lx, pa 0x%lx, perm 0x%lx)%s", va, size, pa,
+                perm, where);
     return map_region(pgdir, (void *)va, size, pa, (int64_t)perm);
 }
 
@@ -56,6 +58,7 @@ static void
 start(size_t free_pages, uint64_t half)
 {
     pgdir = tree_start(free_pages, half);
+    where[0] = '\0';
 }
 
 /* One page into an empty table: who cannot do that has nothing to be checked. */
@@ -332,6 +335,7 @@ CHECK(map_remap)
         *tree_entry(border, level) = block;
         tree_add(level, border, block);
         tree_check();
+        snprintf(where, sizeof(where), ", with a block at level %d in the way", level);
         map_refused(border, PGSIZE, any_pa(1), random_perm(), "a block is in the way");
         map_refused(border - PGSIZE, 2 * PGSIZE, any_pa(2), random_perm(), "a block is in the way");
     }
@@ -377,6 +381,7 @@ run_out(uint64_t va, size_t n)
 
     for (size_t free = 0; free < need; free++) {
         pool_set(free);
+        snprintf(where, sizeof(where), ", with %lu pages free", free);
         int result = map(va, n * PGSIZE, pa, perm);
         EXPECT(result == -1,
                "with %lu pages free, where %lu tables are missing: expected -1, found %d", free,
@@ -388,6 +393,7 @@ run_out(uint64_t va, size_t n)
                free, free, left);
     }
     pool_set(need);
+    snprintf(where, sizeof(where), ", with %lu pages free", need);
     map_ok(va, n * PGSIZE, pa, perm);
     tree_check();
     pool_check();
