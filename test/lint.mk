@@ -19,10 +19,11 @@ LINT_KERNEL_FLAGS := --target=aarch64-linux-gnu -std=gnu17 -ffreestanding -nostd
 	-fno-strict-aliasing -Iinc -DLAB=$(LAB) -DSOL=$(SOL)
 LINT_HOST_FLAGS = $(filter-out -W%,$(HOST_FLAGS)) -DLAB=$(LAB) -DSOL=$(SOL)
 
-# Left out: comparing pointers to different objects, as linker.ld's symbols are to it (etext, end).
+# Left out: comparing pointers to different objects, as linker.ld's symbols are to it (etext, end). It does not
+# know C11's _Noreturn.
 LINT_CPPCHECK_FLAGS := --enable=warning,performance,portability --std=c11 --platform=unix64 --inline-suppr \
 	--quiet --error-exitcode=1 --suppress=comparePointers -Iinc -D__aarch64__ -D__GNUC__=12 \
-	-DLAB=$(LAB) -DSOL=$(SOL)
+	'-D_Noreturn=__attribute__((noreturn))' -DLAB=$(LAB) -DSOL=$(SOL)
 
 .PHONY: lint lint-format lint-tidy-kernel lint-tidy-host lint-cppcheck format
 lint: lint-format lint-cppcheck lint-tidy-kernel lint-tidy-host
