@@ -101,7 +101,7 @@ class Boot:
             *(["-mon", "chardev=console,mode=readline"] if self.interactive else []),
             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
             *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]),
-            *(["-gdb", f"tcp:127.0.0.1:{port()}", "-S"] if debug else []),
+            *(["-gdb", f"tcp:127.0.0.1:{port()}"] if debug else []), "-S",
             "-kernel", str(obj / "kernel8.img"), "-append", arguments]
         self.typed: int | None = None       # where to hand on a standard input that is no terminal
         stdin: int | None = None
@@ -112,11 +112,14 @@ class Boot:
         theirs.close()
         if stdin is not None:
             os.close(stdin)
+        self.ended = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
         self.log_seen = (0, 0)
         self.changed = time.monotonic()
         self.cpu_then = 0.0
         try:
             self.qmp: Qmp | None = Qmp(ours)
+            if not debug:       # QMP tells of a power off or reset only once it is listening
+                self.qmp.command("cont")
         except QmpError:
             self.qmp = None
 
@@ -147,17 +150,23 @@ class Boot:
         quiet = time.monotonic() - self.changed
         return quiet > PATIENCE or quiet > SILENCE and self.cpu_seconds() - self.cpu_then > BUSY
 
-    def hand_on(self, wait: float) -> bool:
+    def pause(self, seconds: float, listen: bool) -> bool:
+        """Wait for QEMU's end or, when we listen, for input.  True when input has come."""
+        watched = [self.ended] if self.ended is not None else []
+        if listen:
+            watched.append(0)
+        elif not watched:
+            time.sleep(min(seconds, 0.05))
+        return 0 in select.select(watched, [], [], seconds if watched else 0)[0]
+
+    def hand_on(self) -> bool:
         """Give the kernel what came on our standard input.  False when that has ended."""
         assert self.typed is not None
-        if not select.select([0], [], [], wait)[0]:
-            return True
         data = os.read(0, 4096)
-        if data:
-            try:
-                os.write(self.typed, data)
-            except OSError:
-                return False
+        try:
+            os.write(self.typed, data)
+        except OSError:
+            return False
         return bool(data)
 
     # --- the end ---------------------------------------------------------
@@ -195,10 +204,10 @@ class Boot:
         input_open = not self.interactive
         while self.process.poll() is None:
             reached = explain.milestone(self.log())
-            if input_open and reached == "monitor":
-                input_open = self.hand_on(0.05)
-            else:
-                time.sleep(0.05)
+            settled = reached == "monitor" and self.log_seen[1] > 0
+            if self.pause(0.5 if settled and self.interactive else 0.05,
+                          listen=input_open and reached == "monitor"):
+                input_open = self.hand_on()
             self.look()
             if self.debug:
                 continue

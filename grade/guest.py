@@ -387,6 +387,9 @@ class Guest:
             return f"still running after {limit} million instructions" + self.place()
         if stop is Stop.ASLEEP:
             return "the processor sleeps (wfi) and nothing will wake it" + self.place()
+        if stop is Stop.FAULTING:
+            return ("an exception in the exception handler itself, again and again"
+                    + self.place())
         if stop is Stop.FLOOD:
             return f"it printed more than {OUTPUT_CAP >> 10} KiB" + self.place()
         if stop is Stop.HOST_TIME:

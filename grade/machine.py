@@ -46,6 +46,7 @@ class Stop(enum.Enum):
     RESET = "reset"
     TIME = "guest time limit"
     ASLEEP = "asleep"
+    FAULTING = "exceptions without end"
     FLOOD = "console flooded"
     HOST_TIME = "host time limit"
     GONE = "QEMU ended"
@@ -90,7 +91,10 @@ class Machine:
     """A QEMU process, stopped before its first instruction.  Use as a context manager."""
 
     POLL = 0.02             # seconds between two looks at a running guest's clock
-    HOST_LIMIT = 120.0      # seconds that any one run() may take on the host
+    STILL = 0.4             # seconds after which the guest's clock should have moved on ...
+    SLOW = 10_000           # ... by so many ticks a second; else it sleeps, faults, or waits for a device
+    SLOWEST = 4             # million instructions a second that the slowest host makes
+    CPU_SECONDS = 900       # of QEMU's, at most
 
     def __init__(self, image: Path, arguments: str, scratch: Path):
         """image: kernel8.img; arguments: the boot arguments; scratch: a folder of its own."""
@@ -139,7 +143,7 @@ class Machine:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd=scratch,
                 pass_fds=(self.fd, gdb, qmp), restore_signals=False,
-                preexec_fn=sandbox.limits(cpu=int(self.HOST_LIMIT) * 2, file_size=OUTPUT_CAP))
+                preexec_fn=sandbox.limits(cpu=self.CPU_SECONDS, file_size=OUTPUT_CAP))
 
     def connect(self, gdb: socket.socket, qmp: socket.socket) -> None:
         try:
@@ -227,7 +231,8 @@ class Machine:
             return Stop.ASLEEP
         try:
             end = self.ticks() + limit * MEGA // INSTRUCTIONS_PER_TICK
-            stop = self.run_until(end, self.pc if pc is None else pc)
+            host = time.monotonic() + 60 + limit / self.SLOWEST
+            stop = self.run_until(end, host, self.pc if pc is None else pc)
             if stop is Stop.BREAKPOINT and self.flooded():
                 return Stop.FLOOD
             if stop is Stop.BREAKPOINT and self.ticks() > end:
@@ -237,38 +242,43 @@ class Machine:
             self.qmp.poll()
             return Stop.GONE
 
-    def run_until(self, end: int, pc: int) -> Stop:
+    def run_until(self, end: int, deadline: float, pc: int) -> Stop:
         if pc in self.breakpoints:     # step off it, or it would only hit again
             self.gdb.step()
             if self.pc in self.breakpoints:
                 return Stop.BREAKPOINT
             if self.finished():
                 return self.end()
-        deadline = time.monotonic() + self.HOST_LIMIT
-        last, since = -1, time.monotonic()
+        clock = last = self.ticks()
+        since = time.monotonic()
+        slow = 0                            # looks in a row at which the clock had hardly moved
         self.gdb.start()
         while self.gdb.wait(self.POLL) is None:
             now, clock = time.monotonic(), self.ticks()
-            if clock != last:
-                last, since = clock, now
             flooded = self.flooded()
-            if clock > end or now > deadline or now - since > 1.0 or flooded:
-                self.gdb.interrupt()
-                if self.finished():
-                    return self.end()
-                if flooded:
-                    return Stop.FLOOD
-                if self.pc in self.breakpoints:
-                    return Stop.BREAKPOINT
-                if clock > end:
-                    return Stop.TIME
-                if now > deadline:
-                    return Stop.HOST_TIME
-                if self.asleep():
-                    self.slept = True
-                    return Stop.ASLEEP
-                since = now
-                self.gdb.start()
+            if now - since > self.STILL:
+                slow = slow + 1 if clock - last < self.SLOW * (now - since) else 0
+                since, last = now, clock
+            if clock <= end and now <= deadline and not flooded and slow < 2:
+                continue
+            self.gdb.interrupt()
+            if self.finished():
+                return self.end()
+            if flooded:
+                return Stop.FLOOD
+            if self.pc in self.breakpoints:
+                return Stop.BREAKPOINT
+            if clock > end:
+                return Stop.TIME
+            if now > deadline:
+                return Stop.HOST_TIME
+            if clock == self.ticks() and self.asleep():
+                self.slept = True
+                return Stop.ASLEEP
+            if self.faulting():
+                return Stop.FAULTING
+            slow = 0
+            self.gdb.start()
         if self.finished():
             return self.end()
         return Stop.BREAKPOINT
@@ -283,6 +293,15 @@ class Machine:
         except GdbError:
             return False
         return int.from_bytes(before, "little") == WFI
+
+    def faulting(self) -> bool:
+        """Does the exception handler's first instruction fault, and so on for ever?"""
+        before = self.pc
+        for _ in range(16):
+            self.gdb.step()
+            if self.pc != before:
+                return False
+        return self.level > 0 and self.register(f"elr_el{self.level}") == before
 
     def finished(self) -> bool:
         """Has the guest powered off or reset?"""

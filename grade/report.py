@@ -50,7 +50,10 @@ def details(result: Result, paint: Paint) -> str:
         tail = result.console.strip().splitlines()[-12:]
         lines += [paint(DIM, "    the console's last lines:")]
         lines += [paint(DIM, "      | " + line[:WIDTH]) for line in tail]
-    lines.append(f'    again: make qemu ARGS="{result.arguments}"')
+    if result.kind in ("judge", "tampered"):    # the kernel itself saw nothing wrong
+        lines.append(f'    again: make grade GRADE="--check {result.name} --seed {result.seed}"')
+    else:
+        lines.append(f'    again: make qemu ARGS="{result.arguments}"')
     return "\n".join(lines)
 
 

@@ -186,6 +186,16 @@ def test_a_sleeping_guest_is_noticed(tmp_path: Path) -> None:
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize("code", ['asm volatile("msr vbar_el1, xzr; .word 0")',
+                                  'asm volatile("msr vbar_el1, %0; svc 0" : : "r"(1ul << 50))'])
+def test_endless_exceptions_are_noticed(tmp_path: Path, code: str) -> None:
+    """No instruction completes, so guest time stands still."""
+    with start(tmp_path, before=code) as m:
+        began = time.monotonic()
+        assert m.run(1000) is Stop.FAULTING
+        assert time.monotonic() - began < 30
+
+
 def test_reset_and_power_off_are_told_apart(tmp_path: Path) -> None:
     with start(tmp_path, before="power_reset()") as m:
         assert m.run(50) is Stop.RESET

@@ -122,6 +122,18 @@ def test_edited_staff_files_are_ignored_and_named(solved: Path) -> None:
     assert (status, data["score"], data["ignored"]) == (0, 100, ["kern/main.c"]), said
 
 
+@pytest.mark.skipif(LAST < 2, reason="needs an earlier lab")
+def test_base_reference_does_not_punish_twice(tmp_path: Path) -> None:
+    folder = grading.submission(tmp_path / "s", 2, 2)
+    replace_body(folder / "kern" / "backtrace.c", "\nbacktrace(",
+                 "(void)fp, (void)pcs, (void)max; for (;;) asm volatile(\"\");")
+    status, data, said = grade(folder, 2)
+    assert [c["name"] for c in data["checks"] if not c["passed"] and not c["points"]], said
+    (folder / "kern" / "backtrace.c").unlink()
+    status, data, said = grade(folder, 2, "--base", "reference")
+    assert (status, data["score"]) == (0, 100) and all(c["passed"] for c in data["checks"]), said
+
+
 def test_without_a_sandbox_the_score_is_the_same_and_the_report_says_so(solved: Path) -> None:
     status, data, said = grade(solved, 1, env={"GRADE_SANDBOX": "none"})
     assert (status, data["score"]) == (0, 100), said
