@@ -5,7 +5,7 @@
 #ifndef INC_SYSREG_H
 #define INC_SYSREG_H
 
-/* CurrentEL (D13.2.30): the exception level in bits 3:2. */
+/* CurrentEL (C5.2.1): the exception level in bits 3:2. */
 #define CURRENTEL(el) ((el) << 2)
 
 /* SCR_EL3 (D13.2.117): RW (EL2 is AArch64), HCE (hvc works), NS, and the RES1 bits 5:4. */
