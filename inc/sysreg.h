@@ -1,6 +1,6 @@
 /*
  * Values of system registers, for C and assembly. ARM ARM = Arm Architecture Reference Manual
- * DDI 0487, chapter D13; A53 TRM = Cortex-A53 Technical Reference Manual DDI 0500.
+ * DDI 0487 (issue G.a), chapter D13; A53 TRM = Cortex-A53 Technical Reference Manual DDI 0500.
  */
 #ifndef INC_SYSREG_H
 #define INC_SYSREG_H
