@@ -97,6 +97,8 @@ map_banks(void)
             cprintf("Memory: not using %lx-%lx, no page tables left\n", mapped, bank.end);
             bank.end = mapped;
         }
+        if (bank.start >= bank.end)
+            continue;
         phystop = MAX(phystop, bank.end);
         banks[kept++] = bank;
     }

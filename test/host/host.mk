@@ -4,8 +4,10 @@
 # test/host/NAME.c, or in HOST_FUZZ (libFuzzer), built by clang; and for each, as far as needed:
 #     NAME_SRCS     the code under test, and its helpers: compiled as the kernel is, freestanding, with
 #                   lib's memset and so on (rename.h)
+#     NAME_HELPERS  further parts of the test: compiled as the test itself is
+#     NAME_LIBS     further arguments for the linker
 #     NAME_FLAGS    further flags for all of the program, such as -DLAB=2
-#     NAME_ARGS     arguments, when it runs
+#     NAME_ARGS     arguments, when it runs; libFuzzer: further options
 #     NAME_SEEDS    libFuzzer: files to start from
 #     NAME_RUNS     libFuzzer: how many inputs to try
 # AddressSanitizer and UBSan watch all of them, and the first finding ends the run.
@@ -27,6 +29,31 @@ test_fdt_ARGS := test/host/fdt
 fuzz_fdt_SRCS := $(test_fdt_SRCS)
 fuzz_fdt_SEEDS := $(HOST_O)/seeds/pi3.dtb $(HOST_O)/seeds/banks.dtb
 fuzz_fdt_RUNS := 100000
+
+# The memory code on a little machine (machine.h); kalloc and kfree go through it.
+machine_FLAGS := -DLAB=2 -DSOL=2 -include test/host/machine.h
+machine_LIBS := -Wl,--wrap=kalloc -Wl,--wrap=kfree
+HOST_TESTS += test_kalloc test_vm test_ram
+HOST_FUZZ += fuzz_vm
+
+test_kalloc_SRCS := kern/kalloc.c
+test_kalloc_HELPERS := test/host/machine.c
+test_kalloc_FLAGS := $(machine_FLAGS)
+test_kalloc_LIBS := $(machine_LIBS)
+
+test_vm_SRCS := kern/vm.c kern/kalloc.c
+test_vm_HELPERS := test/host/machine.c test/host/model.c
+test_vm_FLAGS := $(machine_FLAGS) -O2
+test_vm_LIBS := $(machine_LIBS)
+
+test_ram_FLAGS := -DLAB=2 -DSOL=2
+
+fuzz_vm_SRCS := $(test_vm_SRCS)
+fuzz_vm_HELPERS := $(test_vm_HELPERS)
+fuzz_vm_FLAGS := $(machine_FLAGS)
+fuzz_vm_LIBS := $(machine_LIBS)
+fuzz_vm_ARGS := -max_len=600 -len_control=0
+fuzz_vm_RUNS := 60000
 
 # Also for programs that other fragments add
 HOST_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -53,6 +80,7 @@ host-force:
 
 # host_program NAME, compiler, sanitizer flags, libraries
 define host_program
+$(1)_TEST_OBJS := $$(patsubst %.c,$(HOST_O)/$(1)/%.o,test/host/$(1).c $$($(1)_HELPERS))
 $(1)_OBJS := $$(patsubst %.c,$(HOST_O)/$(1)/%.o,$$($(1)_SRCS))
 
 $$($(1)_OBJS): $(HOST_O)/$(1)/%.o: %.c $(HOST_O)/$(1)/flags
@@ -60,15 +88,15 @@ $$($(1)_OBJS): $(HOST_O)/$(1)/%.o: %.c $(HOST_O)/$(1)/flags
 	@mkdir -p $$(@D)
 	$$(host_q)$(2) $$(HOST_FLAGS) $$(HOST_KERNEL_FLAGS) $(3) $$($(1)_FLAGS) -MMD -MP -c $$< -o $$@
 
-$(HOST_O)/$(1)/test/host/$(1).o: test/host/$(1).c $(HOST_O)/$(1)/flags
+$$($(1)_TEST_OBJS): $(HOST_O)/$(1)/%.o: %.c $(HOST_O)/$(1)/flags
 	$$(call host_say,$(2) $$<)
 	@mkdir -p $$(@D)
 	$$(host_q)$(2) $$(HOST_FLAGS) $(3) $$($(1)_FLAGS) -MMD -MP -c $$< -o $$@
 
-$(HOST_O)/$(1)/$(1): $(HOST_O)/$(1)/test/host/$(1).o $$($(1)_OBJS)
-	$$(host_q)$(2) $(3) $$^ $(4) -o $$@
+$(HOST_O)/$(1)/$(1): $$($(1)_TEST_OBJS) $$($(1)_OBJS)
+	$$(host_q)$(2) $(3) $$^ $(4) $$($(1)_LIBS) -o $$@
 
--include $$($(1)_OBJS:.o=.d) $(HOST_O)/$(1)/test/host/$(1).d
+-include $$($(1)_OBJS:.o=.d) $$($(1)_TEST_OBJS:.o=.d)
 endef
 
 HOST_FUZZ_SANITIZE := $(HOST_SANITIZE) -fsanitize=fuzzer
@@ -88,7 +116,7 @@ run-$(1): $(HOST_O)/$(1)/$(1) $$($(1)_SEEDS)
 	$$(call host_say,run $(1))
 	@rm -rf $(HOST_O)/$(1)/corpus && mkdir -p $(HOST_O)/$(1)/corpus
 	$$(if $$($(1)_SEEDS),@cp $$($(1)_SEEDS) $(HOST_O)/$(1)/corpus)
-	$$(host_q)$$< -seed=1 -runs=$$($(1)_RUNS) -timeout=10 -max_len=4096 -verbosity=0 -print_final_stats=1 \
+	$$(host_q)$$< -seed=1 -runs=$$($(1)_RUNS) -timeout=10 -max_len=4096 -verbosity=0 -print_final_stats=1 $$($(1)_ARGS) \
 		-artifact_prefix=$(HOST_O)/$(1)/ $(HOST_O)/$(1)/corpus >$(HOST_O)/$(1)/log 2>&1 \
 		|| { tail -n 60 $(HOST_O)/$(1)/log; exit 1; }
 	@echo "$(1): `sed -n 's/^stat::number_of_executed_units: *//p' $(HOST_O)/$(1)/log` inputs, no finding"
@@ -99,3 +127,35 @@ $(HOST_O)/seeds/%.dtb: test/host/fdt/%.dts
 	$(call host_say,dtc $<)
 	@mkdir -p $(@D)
 	$(host_q)$(DTC) -q -I dts -O dtb -o $@ $<
+
+# A longer run of the fuzzers; FUZZ_SECONDS for each. What they find stays in the program's folder.
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: $(foreach t,$(HOST_FUZZ),$(HOST_O)/$(t)/$(t) $($(t)_SEEDS))
+	$(foreach t,$(HOST_FUZZ),@mkdir -p $(HOST_O)/$(t)/corpus $(if $($(t)_SEEDS),&& cp $($(t)_SEEDS) $(HOST_O)/$(t)/corpus)
+	$(HOST_O)/$(t)/$(t) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 $($(t)_ARGS) \
+		-artifact_prefix=$(HOST_O)/$(t)/ $(HOST_O)/$(t)/corpus
+	)
+
+# Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
+HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c
+coverage_O := $(HOST_O)/coverage
+coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
+.PHONY: run-coverage
+test-host: run-coverage
+run-coverage:
+	$(call host_say,run coverage)
+	@rm -rf $(coverage_O) && mkdir -p $(coverage_O)
+	$(host_q)for f in kern/kalloc.c kern/vm.c; do \
+		$(coverage_CC) $(HOST_KERNEL_FLAGS) --coverage -O0 -c $$f -o $(coverage_O)/`basename $$f`.o || exit 1; done
+	$(host_q)for f in test_kalloc test_vm machine model; do \
+		$(coverage_CC) -O2 -c test/host/$$f.c -o $(coverage_O)/$$f.o || exit 1; done
+	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o vm.c.o test_vm.o machine.o model.o \
+		$(machine_LIBS) -lcmocka -o test_vm
+	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o test_kalloc.o machine.o \
+		$(machine_LIBS) -lcmocka -o test_kalloc
+	$(host_q)$(HOSTCC) $(HOST_FLAGS) $(test_ram_FLAGS) -O0 --coverage test/host/test_ram.c -lcmocka \
+		-dumpdir $(coverage_O)/ -o $(coverage_O)/test_ram
+	$(host_q)for t in test_kalloc test_vm test_ram; do \
+		$(coverage_O)/$$t >$(coverage_O)/log 2>&1 || { cat $(coverage_O)/log; exit 1; }; done
+	@python3 test/host/coverage.py $(coverage_O) $(HOST_COVERED)
