@@ -39,7 +39,9 @@
 
 /* Physical address <-> pointer into the linear map. */
 #define P2V(pa) ((void *)((uint64_t)(pa) + KERNBASE))
-#define V2P(va) ((uint64_t)(va)-KERNBASE)
+/* clang-format off (its versions differ over the minus sign) */
+#define V2P(va) ((uint64_t)(va) - KERNBASE)
+/* clang-format on */
 
 /* End of the RAM that the ARM may use, in bytes; read from the firmware at boot (kern/ram.c). */
 #define PHYSTOP phystop

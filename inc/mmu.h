@@ -38,8 +38,9 @@
 #define PTE_UXN    (1UL << 54) /* EL0 never executes it */
 
 /* Bits 47:12 are the output address, or the next table's. All others are flags, the upper ones too. */
-#define PTE_ADDR(pte)  ((uint64_t)(pte)&0x0000fffffffff000UL)
-#define PTE_FLAGS(pte) ((uint64_t)(pte) & ~0x0000fffffffff000UL)
+#define PTE_ADDR_MASK  0x0000fffffffff000UL
+#define PTE_ADDR(pte)  (PTE_ADDR_MASK & (uint64_t)(pte))
+#define PTE_FLAGS(pte) (~PTE_ADDR_MASK & (uint64_t)(pte))
 
 /* Memory types: which byte of MAIR_EL1 an entry's AttrIndx selects (sysreg.h says what is in it). */
 #define MT_NORMAL 0UL

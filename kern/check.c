@@ -145,7 +145,7 @@ run(const struct check *check, bool last)
     finally = NULL;
     check_begin(check);
     stage = RUNNING;
-    setjmp(out_of_check); /* a failure ends the stage that is under way, and comes here */
+    (void)setjmp(out_of_check); /* a failure ends the stage that is under way, and comes here */
     if (stage == RUNNING) {
         stage = CLEANING_UP;
         check->run();

@@ -5,7 +5,7 @@
 #include "printf.h"
 #include "uart.h"
 
-#define CTRL(letter) ((letter)&0x1f)
+#define CTRL(letter) (0x1f & (letter))
 #define DELETE       0x7f
 
 void

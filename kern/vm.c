@@ -2,6 +2,7 @@
  * Page tables: finding an entry, mapping a region, and taking a whole tree down again.
  */
 #include "vm.h"
+#include "console.h"
 #include "kalloc.h"
 #include "page.h"
 #include "tlb.h"
@@ -61,6 +62,7 @@ link_table(uint64_t *entry, struct run **reserve)
 {
     struct run *page = *reserve;
 
+    assert(page); /* whoever made the reserve has counted the tables */
     *reserve = page->next;
     page_zero(page);
     pte_sync(); /* the zeroes, before a walker can reach them through the entry */

@@ -12,6 +12,9 @@
 
 #define PA_LIMIT (1UL << 48)
 
+/* Attributes that map_region adds; only check_map_attributes looks whether it does. */
+#define ADDED (PTE_AF | PTE_SH)
+
 static uint64_t *pgdir;
 static char where[64]; /* what is special about the call, for messages */
 
@@ -58,6 +61,7 @@ static void
 start(size_t free_pages, uint64_t half)
 {
     pgdir = tree_start(free_pages, half);
+    tree_ignore(ADDED);
     where[0] = '\0';
 }
 
@@ -66,6 +70,7 @@ void
 need_map_region(void)
 {
     start(8, LOWER);
+    snprintf(where, sizeof(where), ", the free pages being full of 0xff");
     if (map(0x400000, PGSIZE, 0x200000, PTE_NORMAL | PTE_USER | PTE_RW) == 0)
         return;
     EXPECT(pgdir_walk(pgdir, (void *)0x400000, 1),
@@ -88,9 +93,6 @@ random_perm(void)
 
 /* ---- the ordinary: aligned pages, enough memory, nothing in the way ---- */
 
-/* Attributes that map_region adds are check_map_attributes' affair. */
-#define ADDED (PTE_AF | PTE_SH)
-
 static void
 map_pages(uint64_t va, size_t n)
 {
@@ -102,7 +104,6 @@ static void
 map_half(uint64_t half)
 {
     start(80, half);
-    tree_ignore(ADDED);
     map_pages(tree_place(1), 1);
     pool_check();
     map_pages(tree_place(3), 3);
@@ -121,7 +122,6 @@ map_across(int level)
     uint64_t border = (3 + check_random_below(200)) << PTXSHIFT(level - 1);
 
     start(40, LOWER);
-    tree_ignore(ADDED);
     map_pages(border - 2 * PGSIZE, 5);
     pool_check();
 }
@@ -135,7 +135,6 @@ CHECK(map_region)
         map_across(level);
 
     start(16, UPPER);
-    tree_ignore(ADDED);
     map_pages(UPPER | 0x400000, 515); /* more than a level 3 table holds */
     pool_check();
     map_ok(tree_place(1), 0, any_pa(1), random_perm());
@@ -149,6 +148,7 @@ CHECK(map_attributes)
 {
     need_map_region();
     start(80, LOWER);
+    tree_ignore(0);
     /* One bit after the other: attributes below the address, and those above it. */
     for (unsigned bit = 0; bit < 64; bit++)
         if (bit < PGSHIFT || bit > 51) {
@@ -190,7 +190,7 @@ par_kind(uint64_t par)
     case 1:
         return "an entry that is not valid (or at level 3: whose bits 1:0 are not 11)";
     case 2:
-        return "PTE_AF is clear";
+        return "an entry with PTE_AF clear (or a block where a table was meant)";
     case 3:
         return "no permission";
     default:
@@ -204,8 +204,10 @@ at_read(uint64_t va, uint64_t pa)
     uint64_t par = AT("s1e1r", va);
 
     check_doing("the MMU, reading 0x%lx (AT S1E1R)", va);
-    EXPECT(!(par & PAR_F), "expected it to find pa 0x%lx, found %s at level %d", pa, par_kind(par),
-           (int)(par >> 1 & 3));
+    int level = (int)(par >> 1 & 3);
+    const uint64_t *entry = tree_entry(va, level);
+    EXPECT(!(par & PAR_F), "expected it to find pa 0x%lx, found at level %d %s; the entry is 0x%lx",
+           pa, level, par_kind(par), entry ? *entry : 0);
     EXPECT(PTE_ADDR(par) == pa, "expected pa 0x%lx, found 0x%lx", pa, PTE_ADDR(par));
 }
 
@@ -326,6 +328,14 @@ CHECK(map_remap)
         map_ok(va, n * PGSIZE, any_pa(n), perm);
         tree_check();
     }
+    /* Not mapped is what has bit 0 clear, whatever the rest says. */
+    start(8, UPPER);
+    uint64_t va = tree_place(1);
+    map_ok(va, PGSIZE, any_pa(1), 0);
+    *tree_entry(va, 3) = check_random() & ~PTE_P;
+    snprintf(where, sizeof(where), ", the page's entry being 0x%lx: not valid", *tree_entry(va, 3));
+    map_ok(va, PGSIZE, any_pa(1), 0);
+    tree_check();
     /* A block in the way, of 2 MiB and of 1 GiB, before which a table has to be made. */
     for (int level = 2; level >= 1; level--) {
         start(60, LOWER);
@@ -381,19 +391,17 @@ run_out(uint64_t va, size_t n)
 
     for (size_t free = 0; free < need; free++) {
         pool_set(free);
-        snprintf(where, sizeof(where), ", with %lu pages free", free);
+        snprintf(where, sizeof(where), ", with %zu pages free", free);
         int result = map(va, n * PGSIZE, pa, perm);
         EXPECT(result == -1,
                "with %lu pages free, where %lu tables are missing: expected -1, found %d", free,
                need, result);
         tree_check();
         size_t left = pool_drain();
-        EXPECT(left == free,
-               "with %lu pages free it failed: expected %lu pages to be free again, found %lu",
-               free, free, left);
+        EXPECT(left == free, "it failed: expected as many pages to be free again, found %lu", left);
     }
     pool_set(need);
-    snprintf(where, sizeof(where), ", with %lu pages free", need);
+    snprintf(where, sizeof(where), ", with %zu pages free", need);
     map_ok(va, n * PGSIZE, pa, perm);
     tree_check();
     pool_check();
