@@ -138,6 +138,7 @@ walk_ok(uint64_t va)
     if (tree_lacks(va, 1))
         tree_add(3, va, 0);
     tree_check();
+    EXPECT(tree_entry(va, 3), "the tables that were made do not lead to level 3 for this address");
     EXPECT(entry == tree_entry(va, 3),
            "returned %p: expected %p, the address of entry %lu in the level 3 table", (void *)entry,
            (void *)tree_entry(va, 3), PTX(3, va));

@@ -65,6 +65,9 @@ void user_root(const uint64_t *root);
 void user_root_none(void);
 void user_root_stale(void);
 
+/* Load a word with EL0's rights. QEMU keeps a TLB of its own for these, which no other access touches. */
+uint64_t user_load(uint64_t va);
+
 /* ---- a page table and its model (tree.c) ---- */
 
 #define LOWER 0UL

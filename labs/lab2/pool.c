@@ -31,9 +31,11 @@ static struct {
 static size_t npool;
 
 #define USED_MAX 256
-static uint64_t used[USED_MAX]; /* USED or DECOY */
+static struct {
+    uint64_t pa;
+    const char *where; /* of a DECOY: what refers to it */
+} used[USED_MAX];      /* USED or DECOY */
 static size_t nused;
-static const char *decoy_where;
 
 static bool collecting, collected; /* the stock is being made; has been made */
 static size_t held;
@@ -119,7 +121,7 @@ reclaim(void)
     for (size_t i = 0; i < npool; i++)
         *state_of(pool[i].pa) = HELD;
     for (size_t i = 0; i < nused; i++)
-        *state_of(used[i]) = HELD;
+        *state_of(used[i].pa) = HELD;
     held += npool + nused;
     npool = nused = 0;
 }
@@ -174,10 +176,11 @@ stock_pick(void)
 }
 
 static void
-use(uint64_t pa, uint8_t as)
+use(uint64_t pa, uint8_t as, const char *where)
 {
     EXPECT(nused < USED_MAX, "a mistake in the check itself: USED_MAX is too small");
-    used[nused++] = pa;
+    used[nused].pa = pa;
+    used[nused++].where = where;
     *state_of(pa) = as;
 }
 
@@ -186,7 +189,7 @@ page_take(uint64_t word)
 {
     uint64_t pa = stock_pick(), *page = P2V(pa);
 
-    use(pa, USED);
+    use(pa, USED, NULL);
     for (size_t i = 0; i < PGSIZE / sizeof(word); i++)
         page[i] = word;
     return page;
@@ -197,8 +200,7 @@ page_decoy(const char *where)
 {
     uint64_t pa = stock_pick();
 
-    decoy_where = where;
-    use(pa, DECOY);
+    use(pa, DECOY, where);
     page_zero(P2V(pa));
     return pa;
 }
@@ -210,8 +212,7 @@ page_decoy_2m(const char *where)
         if (*state_of(pa) != HELD)
             continue;
         held--;
-        decoy_where = where;
-        use(pa, DECOY);
+        use(pa, DECOY, where);
         page_zero(P2V(pa));
         return pa;
     }
@@ -235,7 +236,7 @@ pool_adopt(const void *page, enum role role, uint64_t va)
 {
     size_t i = 0;
 
-    while (i < nused && used[i] != V2P(page))
+    while (i < nused && used[i].pa != V2P(page))
         i++;
     EXPECT(i < nused, "a mistake in the check itself: pool_adopt without page_take");
     used[i] = used[--nused];
@@ -256,6 +257,15 @@ pool_fill(size_t n)
     }
 }
 
+static const char *
+decoy_where(const void *page)
+{
+    for (size_t i = 0; i < nused; i++)
+        if (used[i].pa == V2P(page))
+            return used[i].where;
+    return "nothing";
+}
+
 /* A page came out of kalloc: had it any right to? */
 static void
 check_free_page(const char *page)
@@ -272,7 +282,7 @@ check_free_page(const char *page)
            (const void *)page);
     EXPECT(is != DECOY,
            "the page %p was freed, but it is no part of the table: what refers to it is %s",
-           (const void *)page, decoy_where);
+           (const void *)page, decoy_where(page));
     EXPECT(is == POOL, "the page %p is on the free list, but nobody was to free it",
            (const void *)page);
 }
@@ -353,7 +363,7 @@ pool_start(size_t n)
         reclaim();
     else
         collect();
-    EXPECT(held > POOL_MAX + USED_MAX,
+    EXPECT(n == 0 || held > POOL_MAX + USED_MAX,
            "kalloc() gave only %lu pages before NULL: get kalloc and kfree right first "
            "(check_free_list)",
            held);
@@ -366,10 +376,10 @@ const char *
 page_to_table(uint64_t pa)
 {
     if (pa >= DEVICES_PA || !page_owned(pa))
-        return "which is no page of the allocator's";
+        return "an address that is no page of the allocator's";
     uint8_t is = *state_of(pa);
     if (is & TABLE)
-        return "which is a table of pgdir already: it is linked twice";
+        return "a table of pgdir that is linked elsewhere already";
     if (is != POOL && is != USED)
         return "a page that nobody had from kalloc()";
     *state_of(pa) = (uint8_t)(is | TABLE);
@@ -382,7 +392,7 @@ page_forget_tables(void)
     for (size_t i = 0; i < npool; i++)
         *state_of(pool[i].pa) &= (uint8_t)~TABLE;
     for (size_t i = 0; i < nused; i++)
-        *state_of(used[i]) &= (uint8_t)~TABLE;
+        *state_of(used[i].pa) &= (uint8_t)~TABLE;
 }
 
 /* ---- TTBR0 ---- */
@@ -407,4 +417,13 @@ user_root_none(void)
 {
     user_root_stale();
     tlb_flush_all();
+}
+
+__attribute__((noinline)) uint64_t
+user_load(uint64_t va)
+{
+    uint64_t word;
+
+    __asm__ volatile("ldtr %0, [%1]" : "=r"(word) : "r"(va) : "memory");
+    return word;
 }
