@@ -45,11 +45,14 @@ def require_git(git: Git) -> None:
     version = tuple(int(part) for part in words[2].split(".")[:2] if part.isdigit())
     if version < MERGE_TREE:
         wanted = ".".join(str(part) for part in MERGE_TREE)
-        raise Refused(f"this needs git {wanted} or newer, and here is {words[2]}; the handout has the commands to use instead")
+        raise Refused(
+            f"this needs git {wanted} or newer, and here is {words[2]}; the handout has the commands to use instead"
+        )
 
 
 def read_commit(git: Git, name: str) -> Commit:
-    fields = git.text("log", "-1", "--date=raw", "--format=%H%x00%T%x00%P%x00%an%x00%ae%x00%ad%x00%B", name).split("\0", 6)
+    form = "%x00".join(("%H", "%T", "%P", "%an", "%ae", "%ad", "%B"))
+    fields = git.text("log", "-1", "--date=raw", f"--format={form}", name).split("\0", 6)
     commit, tree, parents, author, email, date, message = fields
     return Commit(commit, tree, tuple(parents.split()), Person(author, email, date), message.rstrip("\n") + "\n")
 
@@ -83,7 +86,8 @@ class Carrier:
         if tree in self._trees:
             return self._trees[tree]
         entries = self.git.files(tree)
-        fresh = [e.id for e in entries if e.id not in self._staff and e.id not in self._clean and e.mode.startswith("100")]
+        known = self._staff | self._clean.keys()
+        fresh = [e.id for e in entries if e.id not in known and e.mode.startswith("100")]
         for name, data in self.git.blobs(fresh).items():
             text = b"\r\n" in data and b"\0" not in data
             self._clean[name] = self.git.write_blob(data.replace(b"\r\n", b"\n")) if text else name
@@ -93,7 +97,8 @@ class Carrier:
 
     def merge(self, ours: str, theirs: str) -> str:
         """The tree of merging two commits."""
-        done = self.git.run(*_SETTINGS, "merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", "--allow-unrelated-histories", ours, theirs)
+        options = ("--write-tree", "--name-only", "--no-messages", "-z")
+        done = self.git.run(*_SETTINGS, "merge-tree", *options, ours, theirs)
         if done.returncode not in (0, 1):
             raise Refused(f"git merge-tree: {done.stderr.decode(errors='replace').strip()}")
         tree, *files = done.stdout.decode(errors="surrogateescape").rstrip("\0").split("\0")
@@ -151,14 +156,13 @@ class Carrier:
         followed as one commit.  Returns the new tip and the subject of that commit (None: no work)."""
         clean = self.cleaned(head)
         total = self.merge(self.tip, clean)
-        top = self.tip
         handoffs = self._handoffs(head)
         try:
             top = self.replay(handoffs, self.tip)
-            done = handoffs[-1] if handoffs else None
-            commits = self.git.lines("rev-list", "--no-merges", "--reverse", head, f"^{self.tip}", *([f"^{done}"] if done else []))
         except Conflict:  # together they fit, one by one they do not
-            top, commits = self.tip, self.git.lines("rev-list", "--no-merges", "--reverse", head, f"^{self.tip}")
+            top, handoffs = self.tip, []
+        done = [f"^{handoffs[-1]}"] if handoffs else []
+        commits = self.git.lines("rev-list", "--no-merges", "--reverse", head, f"^{self.tip}", *done)
         if self.git.tree_id(top) == total:
             return top, None
         subject = f"Lab {lab}: {title}"
@@ -174,7 +178,8 @@ class Carrier:
 
     def _handoffs(self, head: str) -> list[str]:
         """The commits up to the last hand-off, oldest first; none where the history is not a line."""
-        rows = self.git.lines("log", "--reverse", "--topo-order", f"--format=%H %(trailers:key={HANDOFF},valueonly,separator=%x20)", head, f"^{self.tip}")
+        form = f"--format=%H %(trailers:key={HANDOFF},valueonly,separator=%x20)"
+        rows = self.git.lines("log", "--reverse", "--topo-order", form, head, f"^{self.tip}")
         if self.git.lines("rev-list", "--min-parents=2", head, f"^{self.tip}"):
             return []
         marked = [at for at, row in enumerate(rows) if row.partition(" ")[2].strip()]
@@ -184,9 +189,13 @@ class Carrier:
         """Joins a history that does not come from the course to the release it was made from."""
         modes = {entry.path: entry.mode for entry in self.git.files(release)}
         entries = self.git.files(self.with_lf(self.git.tree_id(head)))
-        fixed = [Entry(modes.get(e.path, e.mode) if e.mode.startswith("100") else e.mode, e.id, e.path) for e in entries]
+        # an archive may have lost the executable bits
+        fixed = [Entry(modes.get(e.path, e.mode), e.id, e.path) if e.mode.startswith("100") else e for e in entries]
         tree = self.git.write_tree(fixed)
-        message = "Join the course's history\n\nThe files stay as they are; from here on git knows which release they come from.\n"
+        message = (
+            "Join the course's history\n\n"
+            "The files stay as they are; from here on git knows which release they come from.\n"
+        )
         return self.git.write_commit(tree, [head, release], message, self.committer)
 
 
@@ -201,10 +210,11 @@ def in_the_way(git: Git, root: Path, head: str, new: str) -> list[str]:
     blocked = []
     for path in fresh:
         place = root / path
-        # a file where a folder must go blocks as well
-        parents = [parent for parent in place.parents if root in parent.parents]
         if place.exists() or place.is_symlink():
             blocked.append(path)
-        else:
-            blocked += [str(p.relative_to(root)) for p in parents if p.exists() and not p.is_dir() and str(p.relative_to(root)) not in known]
+            continue
+        for parent in place.parents:  # a file where a folder must go
+            name = parent.relative_to(root).as_posix() if root in parent.parents else None
+            if name and name not in known and parent.exists() and not parent.is_dir():
+                blocked.append(name)
     return sorted(set(blocked))

@@ -284,7 +284,10 @@ def warn_students(git: Git, source: Source, request: Request, plan: Plan) -> Non
         body = git.text("log", "-1", "--format=%B", plan.before[name])
         before = body.rsplit(_SOURCE, 1)[1].strip()
         if git.commit_id(before) is None:
-            warn(f"commit {before[:10]}, which {name} was made from, is not in this clone: cannot tell whether a correction touches an exercise")
+            warn(
+                f"commit {before[:10]}, which {name} was made from, is not in this clone: "
+                "cannot tell whether a correction touches an exercise"
+            )
             continue
         old, new = branch.cut(Source(git, before)), branch.cut(source)
         for danger in rules.endangered(old, new):

@@ -29,7 +29,7 @@ _LABEL = re.compile(rb"([A-Za-z_]\w*):")
 @dataclass(frozen=True)
 class Spot:
     """An exercise in a cut file: lines core_first..core_last are the marked region, first..last the
-    function around it (all from 0, inclusive)."""
+    function around it (all from 0, inclusive; last = first - 1: between two lines)."""
 
     path: str
     name: str
@@ -85,8 +85,9 @@ def _label_above(lines: list[bytes], at: int) -> tuple[int, str] | None:
     return None
 
 
-def spots(cut: Cut) -> list[Spot]:
-    """Where the exercises are in a cut, in order."""
+def spots(cut: Cut, helpers: bool = False) -> list[Spot]:
+    """Where the exercises are in a cut, in order.  With `helpers`, also where a solution has something
+    outside any function and nothing is handed out: a place, but no exercise."""
     found = []
     for path, file in cut.origin.items():
         if not file.is_conditional or not file.regions:
@@ -98,10 +99,12 @@ def spots(cut: Cut) -> list[Spot]:
             if not any(region.first < number < region.last for number in (*kept, *solved)):
                 continue  # of a later lab
             first = bisect_left(kept, region.first)
-            last = max(first, bisect_left(kept, region.last) - 1)
+            last = bisect_left(kept, region.last) - 1  # first - 1 when nothing is handed out there
             start, end, name = _enclosing_function(lines, first, last)
             if name is None and path.endswith(".S") and (label := _label_above(lines, first)):
                 start, name = label
+            if name is None and last < first and not helpers:
+                continue
             name = name or path
             found.append(Spot(path, name, _lab_of_region(file, cut, region), first, last, start, end, region))
     return found
@@ -244,7 +247,7 @@ def _near_exercise(old: Cut, new: Cut) -> Iterator[str]:
         for first, last in _changes(before, after):
             if first <= high and last >= low:
                 yield (
-                    f"lab {new.lab}: {spot.path}:{max(first, 0) + 1}: changes a line within {LATER_LAB_DISTANCE} lines of "
-                    f"exercise {spot.name} of lab {spot.lab}: move it further away or into a file of its own"
+                    f"lab {new.lab}: {spot.path}:{max(first, 0) + 1}: changes a line within {LATER_LAB_DISTANCE} lines "
+                    f"of exercise {spot.name} of lab {spot.lab}: move it further away or into a file of its own"
                 )
                 break

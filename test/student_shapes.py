@@ -28,7 +28,7 @@ def solved_by(files: cut.Source, lab: int, solved: int, style: str) -> dict[str,
     """The exercise files of release `lab` after a student has done labs 1 to `solved` in `style`."""
     release = cut.Cut(files, lab, 0)
     found: dict[str, list[rules.Spot]] = {}
-    for spot in rules.spots(release):
+    for spot in rules.spots(release, helpers=True):
         if spot.lab <= solved:
             found.setdefault(spot.path, []).append(spot)
     result = {}
@@ -48,20 +48,23 @@ def _edit(lines: list[str], spot: rules.Spot, answer: list[str], style: str) -> 
         answer = [re.sub(r"^( {4})+", lambda m: "\t" * (len(m[0]) // 4), line) for line in answer]
     last = spot.last + len(answer) - (spot.core_last - spot.core_first + 1)
     lines[spot.core_first : spot.core_last + 1] = answer
-    if spot.path.endswith(".S"):
+    if spot.path.endswith(".S") or spot.name == spot.path:
         return
     if style == "rewritten" and spot.first < spot.core_first:
         # the signature on one line, with its brace
         brace = lines.index("{", spot.first)
-        lines[spot.first : brace + 1] = [" ".join(lines[spot.first:brace]).replace("* ", "*") + " {"]
+        signature = " ".join(lines[spot.first : brace]).replace("* ", "*")
+        lines[spot.first : brace + 1] = [f"{signature} {{"]
     if style == "helpers":
-        below = ["", f"int after_{spot.name}(int x);", "int", f"after_{spot.name}(int x)", "{", "    return x + 1;", "}"]
-        lines[last + 1 : last + 1] = below
+        lines[last + 1 : last + 1] = ["", *_helper(f"after_{spot.name}")]
         top = spot.first
         while top > 0 and lines[top - 1].strip():  # above the function's comment
             top -= 1
-        above = [f"int before_{spot.name}(int x);", "int", f"before_{spot.name}(int x)", "{", "    return x - 1;", "}", ""]
-        lines[top:top] = above
+        lines[top:top] = [*_helper(f"before_{spot.name}"), ""]
+
+
+def _helper(name: str) -> list[str]:
+    return [f"int {name}(int x);", "int", f"{name}(int x)", "{", "    return x + 1;", "}"]
 
 
 @dataclass
@@ -74,13 +77,19 @@ class Corrections:
         self._put(f"labs/lab{lab}/README.md", lambda text: text + "\nErratum: read twice.\n")
 
     def header(self, path: str = "inc/types.h") -> None:
-        self._put(path, lambda text: text.replace("#define", "#define CORRECTED 1\n#define", 1) if "CORRECTED" not in text else text.replace("CORRECTED 1", "CORRECTED 2"))
+        def change(text: str) -> str:
+            if "CORRECTED" in text:
+                return text.replace("CORRECTED 1", "CORRECTED 2")
+            return text.replace("#define", "#define CORRECTED 1\n#define", 1)
+
+        self._put(path, change)
 
     def makefile(self) -> None:
         self._put("Makefile", lambda text: text.replace("\nCFLAGS", "\n# Corrected.\nCFLAGS", 1))
 
     def main(self) -> None:
-        self._put("kern/main.c", lambda text: re.sub(r"\n(main\(.*\))\n\{\n", r"\n\1\n{\n    /* Corrected. */\n", text, count=1))
+        start = re.compile(r"\n(main\(.*\))\n\{\n")
+        self._put("kern/main.c", lambda text: start.sub(r"\n\1\n{\n    /* Corrected. */\n", text, count=1))
 
     def staff_function(self, path: str) -> None:
         """A line more in a staff function of a file with exercises, clear of them."""

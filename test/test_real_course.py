@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,8 @@ LABS = 2
 def tree() -> dict[str, bytes]:
     """The files of this tree that belong to the project."""
     if (ROOT / ".git").exists():
-        rows = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        rows = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
         paths = [ROOT / os.fsdecode(name) for name in rows.split(b"\0")[:-1]]
     else:
         paths = [p for p in ROOT.rglob("*") if p.relative_to(ROOT).parts[0] != "obj" and "__pycache__" not in p.parts]
@@ -95,7 +95,7 @@ def test_no_solution_line_and_no_mark_in_any_commit(real: Stages) -> None:
     seen: set[str] = set()
     for row in real.store.git("log", "--all", "--format=%H").split():
         for entry in Git(real.store.path).files(row):
-            assert not re.match(r"test/|docs/|\.ci/|staff\.mk|labs/release|labs/.*/mutants/|labs/student\.md", entry.path)
+            assert not re.match(r"(test|docs|\.ci|labs/.*/mutants)/|staff\.mk|labs/(release|student\.md)", entry.path)
             if entry.id in seen:
                 continue
             seen.add(entry.id)
@@ -124,7 +124,8 @@ def test_a_correction_inside_an_exercise_warns(real: Stages, tmp_path: Path) -> 
     other = Source(tmp_path / "source")
     real.source.git("clone", "-q", str(real.source.path), str(other.path))
     spots = rules.spots(cut.Cut(real.files(-1), LABS, 0))
-    assert {spot.name for spot in spots} >= {"kalloc", "kfree", "pgdir_walk", "map_region", "vm_free", "uart_putc", "backtrace"}
+    lab2 = {"kalloc", "kfree", "pgdir_walk", "map_region", "vm_free"}
+    assert {spot.name for spot in spots} >= {"el2_to_el1", "clear_bss", "uart_putc", "backtrace"} | lab2
     for spot in spots:
         lines = other.read(spot.path).split("\n")
         lines[spot.region.last - 1] += " /* corrected */"
@@ -133,7 +134,8 @@ def test_a_correction_inside_an_exercise_warns(real: Stages, tmp_path: Path) -> 
     shutil.copytree(real.store.path, tmp_path / "course")
     done = other.release("--to", tmp_path / "course", "--dry-run")
     for spot in spots:
-        assert re.search(rf"{spot.path}:\d+: this correction is inside .*\n?.*{spot.name} of lab {spot.lab}", done.stderr), spot.name
+        warning = rf"{spot.path}:\d+: this correction is inside .*{spot.name} of lab {spot.lab}"
+        assert re.search(warning, done.stderr), spot.name
 
 
 def combinations() -> list[tuple[str, str, str]]:
@@ -155,14 +157,14 @@ def test_no_conflict_no_correction_missed_no_commit_lost(
     shapes.WAYS[way](student, LABS)
 
 
-@pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-gcc") or not shutil.which("qemu-system-aarch64"), reason="needs ./setup")
+@pytest.mark.skipif(not shutil.which("qemu-system-aarch64"), reason="needs what ./setup installs")
 def test_with_git_and_make_alone(course: Course, tmp_path: Path) -> None:
     """Clone, solve lab 1, update, next-lab, solve lab 2, grade, hand in: as the handout says it."""
     student = Student(tmp_path / "student", course, "helpers")
     student.clone()
     solve = student.solve
     solve(1, course.stages.files(0))
-    assert "100/100" in student.run("make", "grade").stdout.replace(" ", "")
+    assert "100 of 100" in student.run("make", "grade").stdout
     course.wind(len(course.stages.tips) - 1)
     student.run("make", "update")
     student.check(1)
@@ -170,7 +172,6 @@ def test_with_git_and_make_alone(course: Course, tmp_path: Path) -> None:
     assert "warning" not in done.stderr, done.stderr
     student.check(2)
     solve(2, course.stages.files(course.stage))
-    assert "100/100" in student.run("make", "grade").stdout.replace(" ", "")
+    assert "100 of 100" in student.run("make", "grade").stdout
     student.run("make", "handin")
     student.check(2)
-    assert sys.version_info >= (3, 11)
