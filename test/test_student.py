@@ -379,14 +379,18 @@ def test_a_conflict_leaves_everything_and_shows_both_ways(student: Student, cour
     for command, branch in (("update", "dev"), ("next-lab", "dev-lab2")):
         text = refused(student, command)
         assert "kern/main.c" in text and "One way" in text and "The other way" in text
-        commands = [line.strip() for line in text.splitlines() if line.strip().startswith("git ")]
+        commands = [line.strip() for line in text.splitlines() if line.startswith("    git ")]
+        commands.insert(0, commands.pop())  # the diff of the other way, from where one stands
         for line in commands:
             words = line.split("&&")[0].split()
             if words[:2] == ["git", "merge"]:
                 student.run(*words, status=1)
                 student.write("kern/main.c", "both();\n")
-                student.git("add", "-A")
+            elif words[1] == "add":
+                student.run(*words)
                 student.git("commit", "-q", "--no-edit")
+            elif words[1] == "diff":
+                assert "Corrected" in student.run(*words).stdout
             elif words[1] in ("checkout", "branch"):
                 student.run(*words)
         assert student.git("branch", "--show-current") == branch
