@@ -85,6 +85,7 @@ el2_prepare:
     msr     cptr_el2, x0
     msr     hstr_el2, xzr           /* no trap on AArch32 coprocessors */
     msr     vttbr_el2, xzr          /* no stage 2 tables */
+    msr     hcr_el2, xzr            /* no traps; QEMU has set RW already, a board may not have */
     mrs     x0, pmcr_el0            /* all event counters belong to EL1: MDCR_EL2.HPMN = PMCR.N */
     ubfx    x0, x0, #11, #5
     msr     mdcr_el2, x0

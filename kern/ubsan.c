@@ -58,10 +58,13 @@ void __ubsan_handle_type_mismatch_v1(const struct type_mismatch *mismatch, uint6
 void
 __ubsan_handle_type_mismatch_v1(const struct type_mismatch *mismatch, uint64_t pointer)
 {
+    const struct source_location *where = &mismatch->description.where;
+
     if (pointer == 0)
         found(&mismatch->description, "NULL is dereferenced");
     if (pointer & ((1UL << mismatch->log_alignment) - 1))
-        found(&mismatch->description, "a misaligned pointer is dereferenced");
+        panic_at(where->file, (int)where->line,
+                 "undefined behaviour: a misaligned pointer is dereferenced: 0x%lx", pointer);
     found(&mismatch->description,
           "an object is accessed that does not fit where the pointer points");
 }

@@ -31,6 +31,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -167,12 +168,16 @@ def difference(name: str, old: str, new: str) -> str:
     return "".join([f"diff --git a/{name} b/{name}\n", *lines])    # the line parts the files for git apply --recount
 
 
+def without_numbers(diff: str) -> str:
+    return re.sub(r"^@@ .*", "@@", diff, flags=re.MULTILINE)
+
+
 def refresh(mutant: Mutant) -> bool:
     """Write the patch anew against the solution as it is now.  True if that changed it."""
     old, new = solution(mutant.lab, mutant.base), mutated(mutant)
     diff = "".join(difference(name, old[name].decode(), new[name].decode()) for name in old if old[name] != new[name])
-    if diff == mutant.diff:
-        return False
+    if without_numbers(diff) == without_numbers(mutant.diff):
+        return False        # git finds the place though its line number changed
     head = mutant.path.read_text().partition("\n\n")[0]
     mutant.path.write_text(f"{head}\n\n{diff}")
     return True

@@ -196,8 +196,8 @@ CHECK(backtrace)
     uint64_t none = backtrace((uint64_t)__builtin_frame_address(0), pcs, 1);
 
     EXPECT(none == 1,
-           "backtrace of the frame that is running returned %lu: write backtrace in "
-           "kern/backtrace.c",
+           "backtrace of the frame that is running, with room for 1: expected it to return 1, "
+           "found %lu: see backtrace in kern/backtrace.c",
            none);
     good_chains();
     bad_chains();

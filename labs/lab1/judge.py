@@ -5,11 +5,23 @@ from __future__ import annotations
 import random
 import struct
 
-from grade.guest import KERNBASE, M64, Disagree, Guest
+from grade.guest import KERNBASE, M64, PERIPHERALS, Disagree, Guest
 from grade.machine import POISON
 
 HCR_RW = 1 << 31                # ARM ARM D13.2.48: EL1 is AArch64
 EL1H, MASKED = 0x5, 0x3C0       # PSTATE: EL1 on SP_EL1; D, A, I and F set
+ATAG_CORE, FDT = 0x54410001, 0xD00DFEED     # what the firmware's description begins with
+
+
+def firmware(g: Guest) -> None:
+    """x0 of boot_start came from the firmware, and was in x19 meanwhile."""
+    x0 = g.reg("x0")
+    if x0 + 8 <= PERIPHERALS:
+        first, second = struct.unpack("<II", g.phys(x0, 8))
+        if second == ATAG_CORE or int.from_bytes(first.to_bytes(4, "little"), "big") == FDT:
+            return
+    raise Disagree("expected the firmware's pointer in x19 to come through el2_to_el1 and clear_bss, "
+                   f"which may use x0 to x18, found {x0:#x} in its place")
 
 
 def boot_start_el(g: Guest, rng: random.Random) -> None:
@@ -26,6 +38,11 @@ def boot_start_el(g: Guest, rng: random.Random) -> None:
     hcr = g.reg("hcr_el2")
     if hcr != HCR_RW:
         raise Disagree(f"expected HCR_EL2 to be RW alone, {HCR_RW:#x}, found {hcr:#x}")
+    elr = g.reg("elr_el2")
+    if not g.symbol("_start") < elr + KERNBASE < g.symbol("etext"):
+        raise Disagree("expected ELR_EL2 to hold the address that el2_to_el1 returns to (x30), "
+                       f"found {elr:#x}: the kernel only got here because it was started again")
+    firmware(g)
 
 
 def boot_start_bss(g: Guest, rng: random.Random) -> None:
@@ -42,6 +59,7 @@ def boot_start_bss(g: Guest, rng: random.Random) -> None:
     if after != pattern:
         raise Disagree("expected memory from bss_end on to be left alone, found it changed: "
                        "the loop goes too far")
+    firmware(g)
 
 
 def judge_uart(g: Guest, rng: random.Random) -> None:
@@ -51,15 +69,10 @@ def judge_uart(g: Guest, rng: random.Random) -> None:
     g.printed()
     for byte in sent:
         g.call("uart_putc", byte)
-    came = g.printed()
-    if came != bytes(sent):
-        at = next((i for i, (a, b) in enumerate(zip(came, sent)) if a != b), min(len(came), len(sent)))
-        if at >= len(came):
-            raise Disagree(f"expected {len(sent)} bytes on the console, found {len(came)}")
-        if at >= len(sent):
-            raise Disagree(f"expected {len(sent)} bytes on the console, found {len(came)}: "
-                           "uart_putc sends one byte a call")
-        raise Disagree(f"expected byte {sent[at]:#04x} on the console, found {came[at]:#04x}")
+        came = g.printed()
+        if came != bytes([byte]):
+            raise Disagree(f"uart_putc({byte:#04x}): expected that byte, once, on the console, found "
+                           + (" ".join(f"{b:#04x}" for b in came) or "nothing"))
 
 
 def trace(g: Guest, fp: int, room: int) -> list[int]:
