@@ -9,6 +9,7 @@ from pathlib import Path
 
 SHT_PROGBITS, SHT_SYMTAB = 1, 2
 SHF_WRITE, SHF_ALLOC = 1, 2
+SHN_ABS = 0xFFF1          # a number, not an address
 EM_AARCH64 = 183
 
 
@@ -21,6 +22,7 @@ class Symbol:
     name: str
     address: int
     size: int
+    absolute: bool = False
 
 
 class Elf:
@@ -41,7 +43,7 @@ class Elf:
                 self.constant.append((address, data[at:at + length]))
         if not self.symbols:
             raise BadElf(f"{path.name} has no symbol table")
-        named = sorted((s for s in self.symbols.values() if not s.name.startswith("$")),
+        named = sorted((s for s in self.symbols.values() if not s.absolute),
                        key=lambda s: (s.address, s.size))
         self.sorted = named
         self.addresses = [s.address for s in named]
@@ -53,7 +55,7 @@ class Elf:
             if not name or section == 0 or info & 15 == 4 or name.startswith("$"):
                 continue        # undefined, a file's name, a mapping symbol
             if name not in self.symbols or info >> 4:       # a global one hides a local one
-                self.symbols[name] = Symbol(name, value, size)
+                self.symbols[name] = Symbol(name, value, size, section == SHN_ABS)
 
     def find(self, address: int) -> Symbol | None:
         """The symbol that address lies in."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 MILESTONES = {
-    "": "it never got to the kernel's first C code (boot_start): look at _start in kern/entry.S",
+    "": "it never got to the kernel's first C code (boot_start)",
     "el1": "it got to EL1 and no further",
     "bss": "it cleared the BSS and got no further",
     "mmu": "it got as far as turning the MMU on",
@@ -44,4 +44,6 @@ def no_boot(log: bytes, level: int, calls: list[str], what: str, exercises: Iter
         name, file = getattr(exercise, "name", ""), getattr(exercise, "file", "")
         if name in names:
             return text + f"; look at {name} in {file}"
+    if not reached:
+        text += "; look at el2_to_el1 and clear_bss in kern/entry.S"
     return text
