@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import multiprocessing
 import os
 import secrets
 import shutil
@@ -14,9 +12,8 @@ import tempfile
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
-from grade import build, lab as labs, machine, report, run, sandbox, submission
+from grade import build, lab as labs, machine, one, report, run, submission
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,8 +35,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too (-: stdout)")
     parser.add_argument("--base", choices=["submission", "reference"], default="submission",
                         help="reference: earlier labs' files from the finished kernel (staff)")
-    parser.add_argument("--sol", type=int, metavar="K", default=0,
-                        help="labs whose exercises are filled in, when DIR is the source tree (staff)")
+    parser.add_argument("--sol", type=int, metavar="K",
+                        help="labs whose exercises are filled in, when DIR is the source tree "
+                             "itself (staff; default: all)")
     parser.add_argument("--jobs", type=int, metavar="J", default=os.cpu_count() or 1,
                         help="checks at a time (default: all processors)")
     parser.add_argument("--no-regressions", action="store_true", help="leave earlier labs' checks out")
@@ -52,13 +50,6 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def worker() -> None:
-    """In a process that runs checks: Ctrl-C is the parent's affair; end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    sandbox.die_with_parent()
-
-
 def progress(done: int, total: int, result: run.Result) -> None:
     if sys.stderr.isatty():
         word = report.WORDS.get(result.kind, result.kind)
@@ -67,93 +58,26 @@ def progress(done: int, total: int, result: run.Result) -> None:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def run_all(todo: list[tuple[Any, ...]], jobs: int) -> list[run.Result]:
-    """Several checks at a time, each worker a process; results in todo's order."""
-    context = multiprocessing.get_context("fork")
-    pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(todo)), context, worker)
-    try:
-        futures = [pool.submit(run.run_check, *job) for job in todo]
-        for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            progress(done, len(todo), future.result())
-        return [f.result() for f in futures]
-    except BaseException:
-        for process in list(getattr(pool, "_processes", {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def unbuilt(lab: Any, check: Any, points: int, seed: int) -> run.Result:
-    return run.Result(check.name, lab.number, points, 0, False, "build", "blocked: it does not compile",
-                      check.clause, seed, run.arguments(check, seed))
-
-
 def grade(options: argparse.Namespace, scratch: Path) -> int:
     began = time.monotonic()
     machine.check_host()
-    here = labs.load(ROOT)
-    number = options.lab if options.lab is not None else max(here)
-    if number not in here:
-        raise submission.BadSubmission(f"there is no lab {number} here (there are: "
-                                       + ", ".join(map(str, sorted(here))) + ")")
-    tree = build.pristine(ROOT, number, scratch / "tree")
-    course = labs.load(tree.path)
-    if number not in course:
-        raise build.Trouble(f"the release that this branch stands on has no lab {number}")
-    lab = course[number]
-    sol = options.sol
-    taken_from = [n for n in sorted(course) if n <= number]
-    if options.base == "reference":
-        if not tree.staff:
-            raise submission.BadSubmission("--base reference needs staff's source tree")
-        sol, taken_from = number - 1, [number]
-    taken = submission.take(options.dir,
-                            [f for n in taken_from for f in course[n].student],
-                            [f for n in taken_from for f in course[n].optional])
-    taken.ignored = [] if tree.staff and options.dir.resolve() == ROOT else \
-        submission.edited(options.dir, tree.path, taken.files)
-    build.overlay(tree, taken.files)
-    built = build.build(tree, number, sol, os.cpu_count() or 1)
-
+    own = options.dir.resolve() == ROOT
+    course = one.prepare(ROOT, options.lab, scratch, base=options.base, sol=options.sol, own=own,
+                         checks=options.check, regressions=not options.no_regressions)
+    taken = submission.take(options.dir, course.needed, course.optional)
+    taken.ignored = [] if course.tree.staff and own else \
+        submission.edited(options.dir, course.tree.path, taken.files)
     seed = options.seed if options.seed is not None else secrets.randbelow(10**12)
-    wanted = [(course[n], c, c.points if n == number else 0)
-              for n in sorted(course, reverse=True) if n == number
-              or n < number and not options.no_regressions for c in course[n].checks]
-    if options.check:
-        unknown = set(options.check) - {c.name for _, c, _ in wanted}
-        if unknown:
-            raise submission.BadSubmission(
-                f"lab {number} has no check {', '.join(sorted(unknown))}; the checks are: "
-                + ", ".join(c.name for _, c, _ in wanted))
-        wanted = [w for w in wanted if w[1].name in options.check]
-    exercises = [e for n in sorted(course) if n <= number for e in course[n].exercises]
-    if not wanted:
-        raise build.Trouble(f"labs/lab{number}/lab.toml lists no checks")
-    if built.ok:
-        results = run_all([(tree.path, built.image, built.elf, m, c, p, seed, exercises,
-                            scratch / f"run-{m.number}-{c.name}") for m, c, p in wanted], options.jobs)
-    else:
-        results = [unbuilt(m, c, p, seed) for m, c, p in wanted]
-
-    notes = list(tree.notes)
-    if sandbox.missing():
-        notes.append(f"no sandbox: {sandbox.missing()}; the build and the kernel ran with resource "
-                     "limits only")
-    data: dict[str, Any] = {
-        "lab": number, "title": lab.title, "score": sum(r.score for r in results),
-        "max": sum(p for _, _, p in wanted), "seed": seed,
-        "seconds": round(time.monotonic() - began, 2),
-        "build": {"ok": built.ok, "output": run.printable(built.output)},
-        "ignored": [run.printable(n, keep_lines=False) for n in taken.ignored], "notes": notes}
+    data, results = one.grade(course, taken, seed, scratch, options.jobs, progress)
+    data["seconds"] = round(time.monotonic() - began, 2)
     if str(options.json) != "-":
         report.show(sys.stdout, data, results)
     if options.json:
         report.write_json(options.json, data, results)
-    if any(r.kind == "error" and "grader itself" in r.message for r in results):
+    if one.is_our_trouble(results):
         return TROUBLE
-    own = [r for r in results if r.points] or results
-    return FULL if all(r.passed for r in own) else NOT_FULL
+    counted = [r for r in results if r.points] or results
+    return FULL if all(r.passed for r in counted) else NOT_FULL
 
 
 def main() -> int:

@@ -19,6 +19,8 @@ class BadSubmission(Exception):
 class Submission:
     files: dict[str, bytes] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)    # staff files that the student edited
+    notes: list[str] = field(default_factory=list)      # for the report
+    origin: dict[str, str] = field(default_factory=dict)    # what it came from: kind, commit, date...
 
 
 def read_file(root: Path, name: str, limit: int = MAX_SIZE) -> bytes | None:
