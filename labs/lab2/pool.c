@@ -87,9 +87,9 @@ collect(void)
         *state_of(V2P(page)) = HELD;
         held++;
     }
+    collecting = false;
     if (held == 0)
         explain_no_page();
-    collecting = false;
     collected = true;
     check_doing("%s", "");
 }
@@ -100,24 +100,26 @@ try_kalloc(void *result)
     *(char **)result = kalloc();
 }
 
+/* The next free page, NULL if there is none. False: the free list is broken. */
+static bool
+next_free(char **page)
+{
+    if (check_panics(try_kalloc, (void *)page))
+        return false;
+    return !*page || (is_page(*page) && (*state_of(V2P(*page)) & ~TABLE) == POOL);
+}
+
 /* Whatever the last check left behind: all its pages belong to the stock again. */
 static void
 reclaim(void)
 {
     char *page = NULL;
-    size_t n = 0;
+    bool sound;
 
-    while (!check_panics(try_kalloc, (void *)&page) && page) {
-        if (!is_page(page) || (*state_of(V2P(page)) & ~TABLE) != POOL) {
-            page = NULL;
-            n = POOL_MAX;
-            break;
-        }
+    while ((sound = next_free(&page)) && page)
         *state_of(V2P(page)) = DRAINED;
-        n++;
-    }
-    if (page || n == POOL_MAX)
-        kmem.free_list = NULL; /* the list is broken: start afresh */
+    if (!sound)
+        kmem.free_list = NULL; /* start afresh */
     for (size_t i = 0; i < npool; i++)
         *state_of(pool[i].pa) = HELD;
     for (size_t i = 0; i < nused; i++)

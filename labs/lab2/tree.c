@@ -172,6 +172,11 @@ is_table(uint64_t entry, int level)
 static void
 check_descriptor(uint64_t entry, int level, uint64_t va)
 {
+    EXPECT(entry != UINT64_MAX,
+           "the level %d entry for 0x%lx is 0x%lx, what the free page had held: expected 0: a new "
+           "table "
+           "must be zeroed, all of it",
+           level, half | va, entry);
     EXPECT(
         entry >> 48 != 0xffff,
         "the level %d entry for 0x%lx is 0x%lx: expected the table's physical address in it (V2P), "
