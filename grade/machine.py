@@ -13,7 +13,6 @@ import functools
 import mmap
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -311,10 +310,6 @@ class Machine:
     def end(self) -> Stop:
         reason = self.qmp.shutdown_reason()
         return {"guest-shutdown": Stop.POWER_OFF, "guest-reset": Stop.RESET}.get(reason or "", Stop.GONE)
-
-    def kill_hard(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
 
 
 def check_host() -> None:

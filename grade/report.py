@@ -44,8 +44,8 @@ def row(result: Result, width: int, paint: Paint) -> str:
 
 
 def details(result: Result, paint: Paint) -> str:
-    lines = [paint(BOLD, f"{result.name}: {WORDS.get(result.kind, result.kind).lower()}")
-             + f" ({result.clause})", wrapped(result.message)]
+    head = f"{result.name}: {WORDS.get(result.kind, result.kind).lower()}"
+    lines = [paint(BOLD, head), wrapped(f"({result.clause})"), wrapped(result.message)]
     if result.kind not in ("failed", "judge") and result.console.strip():
         tail = result.console.strip().splitlines()[-12:]
         lines += [paint(DIM, "    the console's last lines:")]
@@ -77,14 +77,14 @@ def show(out: TextIO, data: dict[str, Any], results: list[Result]) -> None:
         for result in broken:
             print(row(result, width, paint), file=out)
     if data["build"]["ok"]:
-        previous: tuple[str, str] | None = None
+        groups: dict[tuple[str, str], list[Result]] = {}
         for result in own + broken:
-            if result.passed:
-                continue
-            if result.kind == "boot" and previous == (result.kind, result.message):
-                continue        # every check says the same: once is enough to read
-            previous = (result.kind, result.message)
-            print("\n" + details(result, paint), file=out)
+            if not result.passed:
+                groups.setdefault((result.kind, result.message), []).append(result)
+        for same in groups.values():        # what several checks say alike is told once
+            print("\n" + details(same[0], paint), file=out)
+            if len(same) > 1:
+                print(wrapped("the same: " + ", ".join(r.name for r in same[1:])), file=out)
     print(file=out)
     for note in data["notes"]:
         print(wrapped("note: " + note, "  "), file=out)
