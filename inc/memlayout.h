@@ -39,7 +39,8 @@
 
 /* Physical address <-> pointer into the linear map. */
 #define P2V(pa) ((void *)((uint64_t)(pa) + KERNBASE))
-/* clang-format off (its versions differ over the minus sign) */
+/* Versions of clang-format differ over the minus sign. */
+/* clang-format off */
 #define V2P(va) ((uint64_t)(va) - KERNBASE)
 /* clang-format on */
 

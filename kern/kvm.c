@@ -71,6 +71,7 @@ linear_map(uint64_t from, uint64_t to, uint64_t attr)
             uint64_t n = MIN((to - pa) / BLOCK2M, NPTE - PTX(2, pa));
             uint64_t desc = pa | attr | PTE_BLOCK;
             pa += n * BLOCK2M;
+#pragma GCC unroll 4
             for (uint64_t *last = entry + n; entry < last; entry++, desc += BLOCK2M)
                 if (!(*entry & PTE_P))
                     *entry = desc;

@@ -12,7 +12,8 @@
 
 uint64_t phystop;
 
-static struct range banks[BANKS_MAX], reserved[RESERVED_MAX], usable[BANKS_MAX + RESERVED_MAX];
+static struct range banks[BANKS_MAX], reserved[RESERVED_MAX];
+struct range usable_ranges[BANKS_MAX + RESERVED_MAX + 1]; /* an empty one at the end */
 static size_t nbanks, nreserved, nusable;
 static uint64_t limit = DEVICES_PA; /* nothing above is RAM on this machine */
 
@@ -117,11 +118,11 @@ find_usable(void)
             if (reserved[j].start >= banks[i].end)
                 break;
             if (reserved[j].start > at)
-                usable[nusable++] = (struct range){at, reserved[j].start};
+                usable_ranges[nusable++] = (struct range){at, reserved[j].start};
             at = reserved[j].end;
         }
         if (at < banks[i].end)
-            usable[nusable++] = (struct range){at, banks[i].end};
+            usable_ranges[nusable++] = (struct range){at, banks[i].end};
     }
 }
 
@@ -136,7 +137,7 @@ ram_init(void)
     for (size_t i = 0; i < nbanks; i++)
         total += banks[i].end - banks[i].start;
     for (size_t i = 0; i < nusable; i++)
-        pages += (usable[i].end - usable[i].start) / PGSIZE;
+        pages += (usable_ranges[i].end - usable_ranges[i].start) / PGSIZE;
     cprintf("Memory: %lu MiB, %lu pages usable, up to %lx\n", total >> 20, pages, phystop);
 }
 
@@ -153,16 +154,5 @@ const struct range *
 ram_usable(size_t *n)
 {
     *n = nusable;
-    return usable;
+    return usable_ranges;
 }
-
-#if LAB >= 2
-bool
-page_owned(uint64_t pa)
-{
-    for (const struct range *r = usable; r < usable + nusable; r++)
-        if (pa - r->start < r->end - r->start)
-            return true;
-    return false;
-}
-#endif
