@@ -1,5 +1,5 @@
 /*
- * Filling whole pages. The loops are in assembly so that they cost the same in every build (a
+ * Filling whole pages. The loops, here and in page.h, are in assembly so that they cost the same in every build (a
  * sanitizer would check each store), and their cost is known: see the counts at each.
  */
 #include "page.h"
@@ -52,29 +52,6 @@ page_zero(void *page)
                      "    b.ne    1b\n"
                      : "+&r"(p)
                      : "r"(end)
-                     : "memory", "cc");
-}
-
-void
-page_fill(void *page, int byte)
-{
-    uint64_t pattern = (uint8_t)byte * 0x0101010101010101u;
-    char *p = page;
-    char *end = p + PAGE_BYTES;
-
-    /* 128 bytes a turn: 32 turns of 10 instructions, 320 in all. */
-    __asm__ volatile("1:  stp     %2, %2, [%0, #16]\n"
-                     "    stp     %2, %2, [%0, #32]\n"
-                     "    stp     %2, %2, [%0, #48]\n"
-                     "    stp     %2, %2, [%0, #64]\n"
-                     "    stp     %2, %2, [%0, #80]\n"
-                     "    stp     %2, %2, [%0, #96]\n"
-                     "    stp     %2, %2, [%0, #112]\n"
-                     "    stp     %2, %2, [%0], #128\n"
-                     "    cmp     %0, %1\n"
-                     "    b.ne    1b\n"
-                     : "+&r"(p)
-                     : "r"(end), "r"(pattern)
                      : "memory", "cc");
 }
 

@@ -27,7 +27,7 @@ static size_t npages, nfree;
 static size_t
     index_at[sizeof(memory) / PGSIZE]; /* of each page of `memory`; MACHINE_PAGES: not owned */
 
-static struct range ranges[MACHINE_PAGES];
+struct range usable_ranges[MACHINE_PAGES + 1]; /* for page_owned */
 static size_t nranges;
 
 static size_t asked, fail_at;
@@ -72,6 +72,7 @@ machine_start(size_t n, size_t range)
         index_at[i] = MACHINE_PAGES;
     }
     nranges = 0;
+    memset(usable_ranges, 0, sizeof(usable_ranges));
     npages = n;
     size_t at = 1;
     for (size_t i = 0; i < n; i++, at++) {
@@ -79,9 +80,9 @@ machine_start(size_t n, size_t range)
             at++;
         }
         if (range != 0 ? i % range == 0 : i == 0) {
-            ranges[nranges++].start = MACHINE_PA + at * PGSIZE;
+            usable_ranges[nranges++].start = MACHINE_PA + at * PGSIZE;
         }
-        ranges[nranges - 1].end = MACHINE_PA + (at + 1) * PGSIZE;
+        usable_ranges[nranges - 1].end = MACHINE_PA + (at + 1) * PGSIZE;
         index_at[at] = i;
         pages[i].address = memory + at * PGSIZE;
         memset(pages[i].address, 0xff, PGSIZE);
@@ -296,17 +297,11 @@ tlb_flush_page(const void *va)
     (void)va;
 }
 
-bool
-page_owned(uint64_t pa)
-{
-    return index_of(pa) != MACHINE_PAGES;
-}
-
 const struct range *
 ram_usable(size_t *n)
 {
     *n = nranges;
-    return ranges;
+    return usable_ranges;
 }
 
 /* By the C library, which fills faster than lib/page.c under a sanitizer. */

@@ -62,6 +62,7 @@ start(uint64_t from)
 {
     base = from;
     nbanks = nreserved = nusable = 0;
+    memset(usable_ranges, 0, sizeof(usable_ranges));
     limit = lowest_limit = DEVICES_PA;
     phystop = 0;
     tables_end = UINT64_MAX;

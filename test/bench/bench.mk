@@ -1,0 +1,14 @@
+# `make bench`: what operations cost, in guest instructions, against their targets. Included by staff.mk.
+
+BENCH_O = $(O)/bench
+BENCH_SOURCES = $(filter-out $(LATER_FILES) kern/scratch.c,$(sort $(wildcard kern/*.S kern/*.c lib/*.c))) \
+    test/bench/bench.c
+
+.PHONY: bench bench-kernel
+bench: bench-kernel
+	@$(firstword $(PYTEST)) -B test/bench/bench.py $(BENCH_O)/kernel8.img
+
+# Without the sanitizer and the checks; kern/ram.c maps memory through bench.c.
+bench-kernel:
+	@$(MAKE) --no-print-directory O=$(BENCH_O) UBSAN=0 SOURCES='$(BENCH_SOURCES)' \
+	    CFLAGS_kern_ram.c=-Dkvm_map_ram=bench_map_ram $(BENCH_O)/kernel8.img
