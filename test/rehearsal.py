@@ -314,7 +314,7 @@ class Folder:
             env=ENVIRONMENT | dict(env or {}),
             text=True,
             capture_output=True,
-            timeout=120,
+            timeout=600,
         )
         if status is not None and done.returncode != status:
             words = " ".join(str(word) for word in command)
