@@ -8,6 +8,7 @@ LAST := $(shell python3 labs/labs.py last)
 LAB ?= $(LAST)
 SOL ?= $(LAB)
 STAGE_FLAGS := -DLAB=$(LAB) -DSOL=$(SOL)
+GRADE ?= --lab $(LAB) --sol $(SOL)
 LATER_FILES := $(shell python3 labs/labs.py later $(LAB))
 
 ifeq ($(STRICT),1)
