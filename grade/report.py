@@ -97,15 +97,11 @@ def show(out: TextIO, data: dict[str, Any], results: list[Result]) -> None:
           + f"   (seed {data['seed']}, {data['seconds']:.1f} s)", file=out)
 
 
-def write_json(path: Path, data: dict[str, Any], results: list[Result]) -> None:
-    """All of it, in one step: the file is never there in part."""
-    text = json.dumps({**data, "checks": [r.json() for r in results]}, indent=1) + "\n"
-    if str(path) == "-":
-        print(text, end="")
-        return
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_text(path: Path, text: str) -> None:
+    """In one step: the file is never there in part."""
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
-        with open(fd, "w", encoding="utf-8") as f:
+        with open(fd, "w", encoding="utf-8", errors="replace", newline="") as f:
             f.write(text)
         mask = os.umask(0)
         os.umask(mask)
@@ -114,3 +110,11 @@ def write_json(path: Path, data: dict[str, Any], results: list[Result]) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+def write_json(path: Path, data: dict[str, Any], results: list[Result]) -> None:
+    text = json.dumps({**data, "checks": [r.json() for r in results]}, indent=1) + "\n"
+    if str(path) == "-":
+        print(text, end="")
+    else:
+        write_text(path, text)
