@@ -191,6 +191,26 @@ def test_handout_agrees_with_lab_toml(lab: labs.Lab) -> None:
         assert f"`{path}`" in text
 
 
+def messages() -> str:
+    """What kernel, checks and grader can say, literals joined over line ends."""
+    sources = [ROOT / name for name in sorted(FILES) if re.match(r"(kern|lib|labs/lab\d+|grade)/.*\.(c|py)\Z", name)]
+    text = "\n".join(source.read_text(encoding="utf-8") for source in sources if source.is_file())
+    return re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)
+
+
+@every(HANDOUTS)
+def test_quoted_messages_exist(page: Path) -> None:
+    """Each symptom in bold quotes something that is really said; numbers and ... stand for anything."""
+    text = page.read_text(encoding="utf-8")
+    section = text[text.index("## What usually goes wrong"):text.index("## Questions to think about")]
+    said = messages()
+    for bold in re.findall(r"\*\*(.+?)\*\*", " ".join(section.split())):
+        for quote in re.findall(r"`([^`]+)`", bold):
+            words = re.sub(r"\.\.\.|0x[0-9a-f]+|\d+", " ", quote).split()
+            pairs = [pair for pair in map(" ".join, zip(words, words[1:])) if len(pair) >= 9]
+            assert not pairs or any(pair in said for pair in pairs), f"nothing says `{quote}`"
+
+
 def test_readme_names_every_kernel_file() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [name for name in sorted(FILES) if re.fullmatch(r"kern/[^/]*\.[cS]", name) and name[5:] not in text]
