@@ -206,7 +206,7 @@ def test_quoted_messages_exist(page: Path) -> None:
     said = messages()
     for bold in re.findall(r"\*\*(.+?)\*\*", " ".join(section.split())):
         for quote in re.findall(r"`([^`]+)`", bold):
-            words = re.sub(r"\.\.\.|0x[0-9a-f]+|\d+", " ", quote).split()
+            words = re.sub(r"\.\.\.|\b(?:0x[0-9a-f]+|[0-9]+)\b", " ", quote).split()
             pairs = [pair for pair in map(" ".join, zip(words, words[1:])) if len(pair) >= 9]
             assert not pairs or any(pair in said for pair in pairs), f"nothing says `{quote}`"
 
