@@ -154,6 +154,7 @@ def judge_kfree_bad(g: Guest, rng: random.Random) -> None:
     page = take(g)
     bad = [0, page + 8, page + rng.randrange(1, PGSIZE), page - KERNBASE, P2V(0),
            g.symbol("main") & -PGSIZE, P2V(PERIPHERALS + 0x20_0000), P2V(RAM_ALL),
+           usable(g, "kfree_bad").stop,
            P2V(rng.randrange(1 << 31, 1 << 40) & -PGSIZE)]
     rng.shuffle(bad)
     for pointer in bad:
@@ -178,6 +179,7 @@ class Tree:
         self.all = free_pages(g)            # before this tree was there
         self.root = take(g) - KERNBASE
         self.entries: dict[int, int] = {}   # page's va (48 bits): entry
+        self.walked: list[int] = []         # pages that have tables, if no entry
         poison(g, g.free_list()[:60])
 
     def tables_for(self, pages: list[int]) -> set[tuple[int, int]]:
@@ -218,7 +220,7 @@ class Tree:
             if (is_ ^ wanted) & ~self.ignore:
                 raise Disagree(f"expected the entry for {va | self.half:#x} to be {wanted:#x}, "
                                f"found {is_:#x}")
-        needed = len(self.tables_for(list(self.entries)))
+        needed = len(self.tables_for([*self.entries, *self.walked]))
         if not loose and len(tables) != needed:
             raise Disagree(f"expected {needed} tables below the root, found {len(tables)}")
         if free is None:
@@ -250,6 +252,10 @@ class Tree:
     def map(self, va: int, size: int, pa: int, perm: int) -> int:
         result = self.g.call("map_region", P2V(self.root), va | self.half, size, pa, perm)
         return (result & 0xFFFF_FFFF) - (1 << 32 if result & 1 << 31 else 0)
+
+    def put(self, va: int, level: int, entry: int) -> None:
+        """Write the entry for va in an existing table of the level."""
+        self.g.phys_write(self.g.walk(self.root, va)[level][1], struct.pack("<Q", entry))
 
     def describe(self, va: int, size: int, pa: int, perm: int) -> str:
         return f"map_region(pgdir, {va | self.half:#x}, {size:#x}, {pa:#x}, {perm:#x})"
@@ -293,6 +299,10 @@ def judge_pgdir_walk(g: Guest, rng: random.Random) -> None:
                                "where the processor looks for it")
             tree.entries[va] = rng.getrandbits(64) | VALID
             g.phys_write(at, struct.pack("<Q", tree.entries[va]))
+            for alloc in (0, 1):
+                if g.call("pgdir_walk", P2V(tree.root), va | half, alloc) != made:
+                    raise Disagree(f"pgdir_walk(pgdir, {va | half:#x}, {alloc}) returned another entry "
+                                   "than before")
             tree.check()
         tree.end()
 
@@ -302,8 +312,7 @@ def judge_walk_corners(g: Guest, rng: random.Random) -> None:
         tree = Tree(g, rng)
         va = tree.place(1)
         g.call("pgdir_walk", P2V(tree.root), va ^ 1 << 39 - 9 * level, 1)
-        at = g.walk(tree.root, va)[level][1]
-        g.phys_write(at, struct.pack("<Q", tree.any_pa(1) | AF | BLOCK))
+        tree.put(va, level, tree.any_pa(1) | AF | BLOCK)
         tree.entries = tree.read()[0]
         before = tree.read()
         for alloc in (0, 1):
@@ -313,6 +322,11 @@ def judge_walk_corners(g: Guest, rng: random.Random) -> None:
                                "expected NULL")
         if tree.read() != before:
             raise Disagree("pgdir_walk changed the table, in which a block was in the way")
+        tree.put(va, level, P2V(0) & ADDRESS | rng.getrandbits(30) << 12 | 0x742)
+        if g.call("pgdir_walk", P2V(tree.root), va, 0):
+            raise Disagree(f"pgdir_walk followed a level {level} entry that is not valid, expected NULL")
+        tree.put(va, level, 0)
+        tree.entries = {}
         tree.check(loose=True)
         tree.end()
     for n in range(3):
@@ -390,6 +404,24 @@ def judge_map_remap(g: Guest, rng: random.Random) -> None:
         for at in range(n):
             tree.expect_refused(va + (n - at) * PGSIZE, n * PGSIZE, tree.any_pa(n), tree.any_perm())
         tree.expect_mapped(va, n * PGSIZE, tree.any_pa(n), tree.any_perm())
+        tree.put(va, 3, rng.getrandbits(63) << 1)       # not valid: nothing is mapped there any more
+        del tree.entries[va]
+        tree.expect_mapped(va, PGSIZE, tree.any_pa(1), tree.any_perm())
+        tree.end()
+    for level in (1, 2):
+        tree = Tree(g, rng)
+        va = 5 << 39 | 6 << 30 | 7 << 21
+        tree.expect_mapped(va ^ 1 << 39 - 9 * level, PGSIZE, 0, 0)
+        tree.entries[va] = tree.any_pa(1) | AF | BLOCK
+        tree.put(va, level, tree.entries[va])
+        tables = len(tree.read()[1])
+        for at, n in ((va, 1), (va + PGSIZE, 2)):
+            result = tree.map(at, n * PGSIZE, 0, 0)
+            if result != -1:
+                raise Disagree(f"map_region with a level {level} block in the way: expected -1, found {result}")
+            if len(tree.read()[1]) != tables:
+                raise Disagree(f"map_region with a level {level} block in the way changed the tables")
+            tree.check(loose=True)
         tree.end()
 
 
@@ -411,11 +443,21 @@ def judge_map_range(g: Guest, rng: random.Random) -> None:
 
 def judge_map_nomem(g: Guest, rng: random.Random) -> None:
     tree = Tree(g, rng, rng.choice((LOWER, UPPER)))
+    # Tables that were there before stay, even if they are empty.
+    va = 9 << 39 | 511 << 21 | 511 << 12
+    tree.expect_mapped(va, PGSIZE, 0, 0)
+    tree.put(va, 3, 0)
+    del tree.entries[va]
+    tree.walked.append(va)
+    with Few(g, 0) as few:
+        if tree.map(va, 2 * PGSIZE, 0, 0) != -1:
+            raise Disagree("map_region with no page free and a table missing: expected -1")
+        tree.check(few.free())
     for _ in range(4):
         n = rng.randrange(1, 6)
         va, pa, perm = tree.place(n), tree.any_pa(n), tree.any_perm()
         pages = tree.pages(va, n * PGSIZE)
-        missing = len(tree.tables_for(pages) - tree.tables_for(list(tree.entries)))
+        missing = len(tree.tables_for(pages) - tree.tables_for([*tree.entries, *tree.walked]))
         for free in range(missing):
             with Few(g, free) as few:
                 result = tree.map(va, n * PGSIZE, pa, perm)
