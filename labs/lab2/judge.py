@@ -412,8 +412,9 @@ def judge_map_remap(g: Guest, rng: random.Random) -> None:
         tree = Tree(g, rng)
         va = 5 << 39 | 6 << 30 | 7 << 21
         tree.expect_mapped(va ^ 1 << 39 - 9 * level, PGSIZE, 0, 0)
-        tree.entries[va] = tree.any_pa(1) | AF | BLOCK
-        tree.put(va, level, tree.entries[va])
+        block = tree.any_pa(1) | AF | BLOCK
+        tree.put(va, level, block)
+        tree.entries[va & -1 << 39 - 9 * level] = block
         tables = len(tree.read()[1])
         for at, n in ((va, 1), (va + PGSIZE, 2)):
             result = tree.map(at, n * PGSIZE, 0, 0)
