@@ -30,8 +30,9 @@ from grade.qmp import Qmp, QmpError
 
 ROOT = Path(__file__).resolve().parent.parent
 SILENCE = 3.0           # seconds without output or progress before the machine is looked at
-BUSY = 1.5              # seconds of CPU that must have gone into that silence
-PATIENCE = 15.0         # seconds after which a silence counts on any host
+BUSY = 6.0              # seconds of its CPU time that must have gone into that silence: a slow
+                        # kfree may take five for all memory; one that waits takes none ...
+PATIENCE = 30.0         # ... and is looked at after as many seconds, on any host
 QUIET_END = 1.0         # input has ended and the monitor is silent: that was all
 LOG_CAP = 16 << 20
 
@@ -129,10 +130,10 @@ class Boot:
         return self.boot_log.read_bytes()
 
     def cpu_seconds(self) -> float:
-        """CPU time that QEMU has used, as far as this system tells."""
+        """CPU time that QEMU itself has used (not the host on its behalf), where the system tells."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+            return int(fields[11]) / float(os.sysconf("SC_CLK_TCK"))
         except (OSError, ValueError, IndexError):
             return time.monotonic()
 
@@ -190,7 +191,8 @@ class Boot:
         self.calls: list[str] = []
         where = self.position()
         level = 2 if "EL2" in where else 1
-        what = f"no output and no progress for {SILENCE:.0f} seconds; the kernel is {where}"
+        quiet = time.monotonic() - self.changed
+        what = f"no output and no progress for {quiet:.0f} seconds; the kernel is {where}"
         return explain.no_boot(self.log(), level, self.calls, what, exercises())
 
     def no_console(self) -> str:

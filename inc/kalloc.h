@@ -11,7 +11,7 @@ struct run {
 };
 
 extern struct kmem {
-    struct run *free_list; /* the most recently freed page first; NULL: no page is free */
+    struct run *free_list; /* NULL: no page is free */
 } kmem;
 
 /* Give every usable page behind the kernel image to the allocator. Call once. */

@@ -62,12 +62,14 @@ void
 panic_begin(const char *message)
 {
     panicked(message);
-    if (depth++ > 0) {
+    depth++;
+    if (depth == 2) {
         cprintf("\n%s\nThat happened while another problem was being reported: power off.\n",
                 message);
         uart_drain();
-        power_off();
     }
+    if (depth > 1) /* from the third on, printing itself is what fails */
+        power_off();
 }
 
 void
