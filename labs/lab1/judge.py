@@ -53,7 +53,8 @@ def boot_start_bss(g: Guest, rng: random.Random) -> None:
     if wrong is not None:
         count = len(bss) - bss.count(0)
         raise Disagree(f"expected the whole BSS to be zero, found {count} bytes of {len(bss)} that "
-                       f"are not, the first at bss_start + {wrong:#x} ({g.name(start + wrong)})")
+                       f"are not, the first at bss_start + {wrong:#x} ({g.name(start + wrong)})"
+                       + (": write clear_bss in kern/entry.S" if count == len(bss) else ""))
     after = g.phys(end, 64)
     pattern = (POISON * 16)[end % 8:end % 8 + 64]
     if after != pattern:
