@@ -138,19 +138,18 @@ free_part(int level)
             if (level == 0
                 || tables[l][i].va >> PTXSHIFT(level - 1) == top->va >> PTXSHIFT(level - 1))
                 pool_adopt(tables[l][i].entry, (enum role)l, tables[l][i].va);
-    free_tree(top->entry, level, "part of a tree");
+    free_tree(top->entry, level, level ? "part of a tree" : "a root with 14 tables below it");
 }
 
 CHECK(vm_free)
 {
-    /* Tables alone, at first just one. */
+    /* Tables alone: all of a tree, a part that begins at each level, and just one. */
+    for (int level = 0; level <= 3; level++)
+        free_part(level);
     pool_start(5);
     uint64_t *root = page_take(0);
     pool_adopt(root, ROLE_TABLE, 0);
     free_tree(root, 0, "an empty root");
-
-    for (int level = 0; level <= 3; level++)
-        free_part(level);
 
     /* With pages of ours. */
     for (size_t round = 0; round < 3; round++) {

@@ -300,8 +300,12 @@ explain_lost(size_t i, size_t lost, size_t adopted)
            "the page %p is lost: neither free nor in a table of pgdir (expected every page to be "
            "one or the other, found %lu that are not)",
            P2V(pool[i].pa), lost);
-    EXPECT(lost != adopted || adopted == 1, "nothing at all was freed: expected all %lu pages",
+    EXPECT(lost != adopted || adopted == 1,
+           "nothing at all was freed, expected all %lu "
+           "pages: write vm_free in kern/vm.c",
            lost);
+    EXPECT(role != ROLE_TABLE, "the root table %p was not freed%s (%lu of %lu pages are missing)",
+           P2V(pool[i].pa), more, lost, adopted);
     EXPECT(role != ROLE_LEAF,
            "the page %p, mapped at 0x%lx, was not freed%s (%lu of %lu pages are missing)",
            P2V(pool[i].pa), pool[i].va, more, lost, adopted);
