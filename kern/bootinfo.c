@@ -23,10 +23,11 @@
 static char cmdline[512];
 
 static void
-add_bank(void *unused, uint64_t base, uint64_t size)
+add_bank(void *known, uint64_t base, uint64_t size)
 {
-    (void)unused;
     ram_add(base, base + size);
+    if (size != 0) /* in a tree that nobody has filled in yet, it is 0 */
+        *(bool *)known = true;
 }
 
 static void
@@ -41,6 +42,7 @@ read_device_tree(uint64_t pa, size_t max)
 {
     struct fdt fdt;
     uint64_t start, stop;
+    bool known = false;
 
     int error = fdt_check(&fdt, P2V(pa), max);
     if (error) {
@@ -49,7 +51,7 @@ read_device_tree(uint64_t pa, size_t max)
         return false;
     }
     ram_reserve(pa, pa + fdt.size);
-    error = fdt_memory(&fdt, add_bank, NULL);
+    error = fdt_memory(&fdt, add_bank, &known);
     if (error)
         cprintf("Device tree: /memory: %s\n", fdt_error(error));
     if (fdt_reserved(&fdt, add_reservation, NULL))
@@ -58,7 +60,7 @@ read_device_tree(uint64_t pa, size_t max)
         strlcpy(cmdline, fdt_bootargs(&fdt), sizeof(cmdline));
     if (fdt_initrd(&fdt, &start, &stop) == 0)
         ram_reserve(start, stop);
-    return error != FDT_MISSING;
+    return known;
 }
 
 static bool
@@ -70,7 +72,7 @@ read_atags(uint64_t pa)
     while (stop - tag >= 4 && tag[0] >= 2 && tag[0] <= (uint32_t)(stop - tag)) {
         if (tag[1] == ATAG_MEM && tag[0] >= 4) {
             ram_add(tag[3], (uint64_t)tag[3] + tag[2]);
-            memory = true;
+            memory = memory || tag[2] != 0;
         } else if (tag[1] == ATAG_INITRD2 && tag[0] >= 4) {
             ram_reserve(tag[2], (uint64_t)tag[2] + tag[3]);
         } else if (tag[1] == ATAG_CMDLINE) {

@@ -10,7 +10,7 @@ CLANG_TIDY ?= clang-tidy
 CPPCHECK ?= cppcheck
 
 # Mutants are wrong on purpose.
-LINT_KERNEL := $(sort $(wildcard kern/*.c lib/*.c labs/lab*/*.c test/bench/*.c))
+LINT_KERNEL := $(sort $(wildcard kern/*.c lib/*.c labs/lab*/*.c test/bench/*.c test/boot/*.c))
 LINT_HOST := $(sort $(wildcard test/host/*.c))
 LINT_HEADERS := $(sort $(wildcard inc/*.h inc/*/*.h kern/*.h lib/*.h labs/lab*/*.h test/host/*.h test/bench/*.h))
 
