@@ -15,6 +15,7 @@ from grade import sandbox
 BUILD_SECONDS = 120
 OUTPUT_CAP = 200_000        # bytes of compiler output kept
 RELEASE_EMAIL = "release@bramble.invalid"   # who commits releases (labs/course.py)
+PRISTINE = ".pristine"      # in a folder of staff's that is one release, without git
 SKIP = ("test/", "docs/", ".ci/", "obj/", ".git/")      # never needed for a build
 
 
@@ -123,6 +124,8 @@ def pristine(root: Path, lab: int, to: Path) -> Tree:
         unpack(git(root, "archive", "--format=tar", commit), to)
         return Tree(to, staff=False)
     copy(root, to)
+    if (root / PRISTINE).exists():
+        return Tree(to, staff=False)
     return Tree(to, staff=False, notes=[
         f"git knows no release of lab {lab} here, so staff's files are taken as they are in this folder"])
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grade import build, lab as labs, report, run, sandbox, submission
+from grade import build, lab as labs, run, sandbox, submission
 
 # A line that tells the compiler to speak of another file (C11 6.10.4, and GCC's own short form).
 LINE_DIRECTIVE = re.compile(rb'^[ \t]*(?:#|%:|\?\?=)[ \t]*(?:line\b|[0-9])', re.MULTILINE)
@@ -158,9 +156,14 @@ def grade(course: Course, taken: submission.Submission, seed: int, scratch: Path
     return data, results
 
 
+def refused(course: Course, why: str) -> dict[str, Any]:
+    """The report of a submission that cannot be graded."""
+    return {"problem": why, "lab": course.number, "title": course.lab.title, "score": 0,
+            "max": sum(p for _, _, p in course.wanted), "seed": 0, "seconds": 0,
+            "build": {"ok": False, "output": ""}, "ignored": [], "notes": [], "checks": []}
+
+
 def is_our_trouble(results: list[run.Result]) -> bool:
     """Did the grader itself fail in a check?"""
     return any(r.kind == "error" and "grader itself" in r.message for r in results)
 
-
-__all__ = ["BrokenProcessPool", "Course", "grade", "is_our_trouble", "prepare", "renames"]
