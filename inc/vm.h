@@ -5,8 +5,9 @@
 #include "mmu.h"
 
 /*
- * In all three, pgdir is a root table (level 0), as an address in the linear map. va may belong to
- * either half of the address space: its bits 47:39, 38:30, 29:21 and 20:12 select the entries.
+ * In all three, pgdir is a root table (level 0), as an address in the linear map. va belongs to
+ * either half of the address space (callers never pass the hole between them): its bits 47:39,
+ * 38:30, 29:21 and 20:12 select the entries.
  * Tables are pages from kalloc and belong to pgdir. Nothing here takes a lock: the caller keeps
  * others from changing pgdir.
  */
