@@ -22,6 +22,9 @@ enum role { ROLE_TABLE, ROLE_LEAF = 4, ROLE_FREE };
  */
 void pool_start(size_t n);
 
+/* What pool_start has registered for the end of the check: after the last check all pages are freed. */
+void pool_end(void);
+
 /* Let it have n free pages, in place of those that it has now. Each holds 0xff but for its link. */
 void pool_set(size_t n);
 

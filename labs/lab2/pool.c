@@ -129,8 +129,8 @@ reclaim(void)
 }
 
 /* However the check ended: no table of its in TTBR0, and after the last check all pages free again. */
-static void
-put_back(void)
+void
+pool_end(void)
 {
     user_root_none();
     if (!collected || !check_is_last())
@@ -363,7 +363,7 @@ pool_check(void)
 void
 pool_start(size_t n)
 {
-    check_finally(put_back);
+    check_finally(pool_end);
     user_root_none();
     if (collected)
         reclaim();
