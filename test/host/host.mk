@@ -128,14 +128,19 @@ $(HOST_O)/seeds/%.dtb: test/host/fdt/%.dts
 	@mkdir -p $(@D)
 	$(host_q)$(DTC) -q -I dts -O dtb -o $@ $<
 
-# A longer run of the fuzzers; FUZZ_SECONDS for each. What they find stays in the program's folder.
+# A longer run of the fuzzers, FUZZ_SECONDS for each; the corpus grows from run to run.
 FUZZ_SECONDS ?= 600
-.PHONY: fuzz
-fuzz: $(foreach t,$(HOST_FUZZ),$(HOST_O)/$(t)/$(t) $($(t)_SEEDS))
-	$(foreach t,$(HOST_FUZZ),@mkdir -p $(HOST_O)/$(t)/corpus $(if $($(t)_SEEDS),&& cp $($(t)_SEEDS) $(HOST_O)/$(t)/corpus)
-	$(HOST_O)/$(t)/$(t) -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 $($(t)_ARGS) \
-		-artifact_prefix=$(HOST_O)/$(t)/ $(HOST_O)/$(t)/corpus
-	)
+.PHONY: fuzz $(HOST_FUZZ:%=fuzz-%)
+fuzz: $(HOST_FUZZ:%=fuzz-%)
+define fuzz_long
+fuzz-$(1): $(HOST_O)/$(1)/$(1) $$($(1)_SEEDS)
+	$$(call host_say,fuzz $(1) for $(FUZZ_SECONDS) s)
+	@mkdir -p $(HOST_O)/$(1)/corpus
+	$$(if $$($(1)_SEEDS),@cp $$($(1)_SEEDS) $(HOST_O)/$(1)/corpus)
+	$$(host_q)$$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=4096 -print_final_stats=1 $$($(1)_ARGS) \
+		-artifact_prefix=$(HOST_O)/$(1)/ $(HOST_O)/$(1)/corpus
+endef
+$(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
 HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c
