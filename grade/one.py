@@ -16,7 +16,7 @@ from typing import Any
 from grade import build, lab as labs, run, sandbox, submission
 
 # A line that tells the compiler to speak of another file (C11 6.10.4, and GCC's own short form).
-LINE_DIRECTIVE = re.compile(rb'^[ \t]*(?:#|%:|\?\?=)[ \t]*(?:line\b|[0-9])', re.MULTILINE)
+LINE_DIRECTIVE = re.compile(rb'^[ \t]*(?:#|%:|\?\?=)[ \t]*(?:line\b|[0-9]+[ \t]*(?:"|$))', re.MULTILINE)
 COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
 
 
