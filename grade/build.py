@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grade import sandbox
+from grade import objects, sandbox
 
-BUILD_SECONDS = 120
+BUILD_SECONDS = 300         # of a whole build: only a busy host comes near
+CPU_SECONDS = 20            # of the host's, for one compiler process
+MEMORY = 1024 * sandbox.MIB # of address space, for one compiler process
+FILE_SIZE = 64 * sandbox.MIB
 OUTPUT_CAP = 200_000        # bytes of compiler output kept
 RELEASE_EMAIL = "release@bramble.invalid"   # who commits releases (labs/course.py)
 PRISTINE = ".pristine"      # in a folder of staff's that is one release, without git
@@ -29,6 +33,7 @@ class Tree:
     path: Path
     staff: bool                 # the finished kernel's source, whose make takes a stage to build
     notes: list[str] = field(default_factory=list)
+    students: dict[str, set[str]] = field(default_factory=dict)     # file laid over: sections of staff's version
 
 
 @dataclass
@@ -133,8 +138,33 @@ def pristine(root: Path, lab: int, to: Path) -> Tree:
 def overlay(tree: Tree, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         target = tree.path / name
+        if name not in tree.students:
+            tree.students[name] = objects.sections_named(target.read_bytes()) if target.is_file() else set()
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+
+
+def refusals(tree: Tree) -> list[str]:
+    """What a submission's object files have that no exercise needs."""
+    script = tree.path / "linker.ld"
+    reserved = objects.linker_symbols(script.read_text()) if script.is_file() else set()
+    found = []
+    for name, extra in sorted(tree.students.items()):
+        path, source = tree.path / "obj" / f"{name}.o", tree.path / name
+        if not path.is_file() or path.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            continue                    # it did not compile
+        if (wrong := objects.problem(path, extra, reserved)):
+            found.append(f"{name}: {wrong}")
+    return found
+
+
+LOCATED = re.compile(r"^((?:kern|lib|labs|user)/[\w./-]+\.[cS]):\d[\d:]* (?:fatal error|error|warning|Error|Warning):",
+                     re.MULTILINE)
+
+
+def foreign(output: str, tree: Tree) -> list[str]:
+    """Staff's sources that compiler messages name.  They compile: a #line or the like is the reason."""
+    return sorted(set(LOCATED.findall(output)) - set(tree.students))
 
 
 def build(tree: Tree, lab: int, sol: int, jobs: int) -> Built:
@@ -151,23 +181,26 @@ def build(tree: Tree, lab: int, sol: int, jobs: int) -> Built:
     log = tree.path.parent / "build.log"
     if not shutil.which("make"):
         raise Trouble("make is not installed; run ./setup")
-    try:
-        with open(log, "wb") as out:
-            done = subprocess.run(
-                [*sandbox.prefix(tree.path, *tools), *command], cwd=tree.path, env=environment,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=BUILD_SECONDS,
-                preexec_fn=sandbox.limits(cpu=BUILD_SECONDS, file_size=64 * sandbox.MIB,
-                                          memory=4096 * sandbox.MIB))
-        failed = done.returncode != 0
-    except subprocess.TimeoutExpired:
-        failed = True
+    with open(log, "wb") as out:
+        status = sandbox.run(
+            [*sandbox.prefix(tree.path, *tools), *command], BUILD_SECONDS, cwd=tree.path, env=environment,
+            stdout=out, stderr=out,
+            preexec_fn=sandbox.limits(CPU_SECONDS, FILE_SIZE, MEMORY, tree.path, tools))
+    if status is None:
         with open(log, "ab") as out:
             out.write(f"\nthe build did not end within {BUILD_SECONDS} s\n".encode())
     with open(log, "rb") as f:
         text = f.read(OUTPUT_CAP).decode("utf-8", "replace").replace(f"{tree.path}/", "")
     lines = [line for line in text.splitlines() if not line.startswith("+ ")]
     obj = tree.path / "obj"
-    result = Built(not failed, "\n".join(lines), obj / "kernel8.img", obj / "kernel8.elf")
+    if "Killed" in text or "CPU time limit exceeded" in text:
+        lines.append(f"(a compiler process may use {CPU_SECONDS} s of processor time)")
+    liars = foreign(text, tree) if status != 0 else []
+    if liars:
+        lines.insert(0, f"({', '.join(liars)}: staff's, and compiles; the submission makes the compiler say so)")
+    wrong = refusals(tree)
+    lines[:0] = [f"{w} [refused by the grader]" for w in wrong]
+    result = Built(status == 0 and not wrong, "\n".join(lines), obj / "kernel8.img", obj / "kernel8.elf")
     if result.ok and not (result.image.is_file() and result.elf.is_file()):
         raise Trouble("the build left no obj/kernel8.img and obj/kernel8.elf")
     return result

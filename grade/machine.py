@@ -30,6 +30,7 @@ POISON = b"\xb5\xad\xbe\xd6\xa5\xd5\xb7\xfb"    # no zero byte, no sensible poin
 OUTPUT_CAP = 256 << 10                          # bytes a run may print
 SYSTEM_TIMER = 0x3F003004                       # BCM2835 §12.1: CLO, CHI, at 1 MHz
 INSTRUCTIONS_PER_TICK = 1000                    # of that timer, under -icount shift=0
+MEMORY = 2 * RAM_SIZE + (2 << 30)               # QEMU's address space: twice what it uses
 MEGA = 1_000_000
 WFI = 0xD503207F
 
@@ -73,6 +74,19 @@ def machine_name() -> str:
         if name in names:
             return name
     raise NoQemu("this QEMU knows no Raspberry Pi 3: install qemu-system-arm (version 5.1 or newer)")
+
+
+@functools.cache
+def seccomp() -> tuple[str, ...]:
+    """QEMU's own filter of system calls, if it was built with one: it starts no program."""
+    try:
+        said = subprocess.run([qemu_binary(), "-help"], capture_output=True, stdin=subprocess.DEVNULL,
+                              timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    if b"-sandbox on" not in said:
+        return ()
+    return ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
 
 
 def shared_memory(size: int, folder: Path) -> tuple[int, str]:
@@ -132,7 +146,7 @@ class Machine:
             "-M", f"{machine_name()},memory-backend=ram",
             "-object", f"memory-backend-file,id=ram,size={RAM_SIZE},mem-path={ram},share=on",
             "-global", "bcm2837.enabled-cpus=1", "-icount", "shift=0,sleep=off",
-            "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown",
+            "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", *seccomp(),
             "-serial", f"file:{self.boot_file}", "-serial", f"file:{self.console_file}",
             "-chardev", f"socket,id=gdb,fd={gdb}", "-gdb", "chardev:gdb",
             "-chardev", f"socket,id=qmp,fd={qmp}", "-mon", "chardev=qmp,mode=control",
@@ -142,7 +156,8 @@ class Machine:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, cwd=scratch,
                 pass_fds=(self.fd, gdb, qmp), restore_signals=False,
-                preexec_fn=sandbox.limits(cpu=self.CPU_SECONDS, file_size=OUTPUT_CAP))
+                env={"PATH": sandbox.path_for(qemu), "LC_ALL": "C"},
+                preexec_fn=sandbox.limits(self.CPU_SECONDS, OUTPUT_CAP, MEMORY, scratch, (qemu,)))
 
     def connect(self, gdb: socket.socket, qmp: socket.socket) -> None:
         try:
@@ -318,3 +333,5 @@ def check_host() -> None:
         raise NoQemu("use WSL: the grader needs a POSIX system")
     qemu_binary()
     machine_name()
+    seccomp()
+    sandbox.missing()

@@ -141,9 +141,9 @@ def grade(course: Course, taken: submission.Submission, seed: int, scratch: Path
     if liars:
         notes.append(f"{', '.join(liars)}: there is a #line in it; file names and line numbers in the compiler's "
                      "and the kernel's messages are then the submission's word, not staff's")
-    if sandbox.missing():
-        notes.append(f"no sandbox: {sandbox.missing()}; the build and the kernel ran with resource "
-                     "limits only")
+    less = sandbox.note()
+    if less:
+        notes.append(less)
     data: dict[str, Any] = {
         "lab": course.number, "title": course.lab.title, "score": sum(r.score for r in results),
         "max": sum(p for _, _, p in course.wanted), "seed": seed,
