@@ -143,7 +143,7 @@ def table_row(number: int, r: Row, checks: list[tuple[int, str, int]]) -> str:
     cells = [f'<th class="who" scope="row" data-v="{number}"><a href="#s{number}"><bdi>{esc(r.name)}</bdi></a></th>']
     if r.status != "graded":
         cells.append(f'<td class="score" data-v="-1"></td><td class="why" colspan="{max(len(checks), 1)}">'
-                     f"{esc(cut(r.problem, 300))}</td>")
+                     f"<span>{esc(cut(r.problem, 300))}</span></td>")
         checks = []
     else:
         cells.append(f'<td class="score" data-v="{r.score}">{r.score}<small>/{r.max}</small></td>')
