@@ -186,11 +186,13 @@ static const struct {
     {0x1fe001, 0xffe, 0x3f1fefff},
     {0x1fe001, 0, 0x3f1fe000},
     {LAST_PAGE, 0x1001, 0x3ffff000}, /* wraps */
-    {LAST_PAGE, UINT64_MAX, 0},
-    {0xfffffffff000, 0x1001, 0}, /* into the hole between the halves */
-    {0x1fe000, UINT64_MAX, 0},
+    {LAST_PAGE, UINT64_MAX, 0x3ffff000},
+    {0xfffffffff000, 0x1001, 0},        /* into the hole between the halves */
+    {0x1fe000, UINT64_MAX, 0x3f1fe000}, /* around to just below */
     {0x1fe000, 0x2000, 0xfffffffff000}, /* 48 bits for the first page only */
+    {0x1feff0, 0x20, 0xfffffffff000},   /* the same: two pages for few bytes */
     {0x1fe000, 1, 0x1000000000000},
+    {0x1fe000, 0x2000, 0xfffffffffffff000}, /* pa wraps */
 };
 
 /*
