@@ -81,15 +81,18 @@ def key_of(conditions_: str, content: str) -> str:
     return hashlib.sha256(f"{conditions_} {content}".encode()).hexdigest()
 
 
+def is_result(data: Any) -> bool:
+    return (isinstance(data, dict) and data.get("format") == FORMAT and isinstance(data.get("checks"), list)
+            and data.get("status") in ("graded", "refused", "error"))
+
+
 def read(path: Path) -> dict[str, Any] | None:
     """A result; None when there is none or it is none of ours."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("checks"), list):
-        return None
-    return data
+    return data if is_result(data) else None
 
 
 def write(path: Path, data: dict[str, Any]) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--out", type=Path, metavar="OUTDIR",
                        help="results go there: index.html, results.csv, results/ (default: DIR-labN)")
     group.add_argument("--only", action="append", metavar="NAME",
-                       help="this submission alone, without the page and the table (repeatable; for GNU parallel)")
+                       help="this submission alone, without the page and the table (repeatable)")
+    group.add_argument("--print", action="store_true",
+                       help="with --only: print the result instead of keeping it (for GNU parallel)")
     group.add_argument("--list", action="store_true", help="print the names of those not graded yet, and end")
-    group.add_argument("--collect", action="store_true", help="grade nothing: page and table of the results there are")
+    group.add_argument("--collect", nargs="?", const="", metavar="FILE",
+                       help="grade nothing: page and table of the results there are, and of those in FILE (-: stdin), "
+                            "which --print wrote")
 
 
 def submissions(folder: Path) -> list[Path]:
@@ -163,8 +168,35 @@ def summary(lines: Lines, out: Path, notes: list[str]) -> None:
     print(f"see {out / 'index.html'}")
 
 
-def collect(entries: list[Path], wish: intake.Wish, out: Path, title: str) -> None:
+def print_results(entries: list[Path], results: Path) -> None:
+    """A line of JSON for each."""
+    for entry in entries:
+        data = store.read(results / store.file_name(entry.name))
+        if data is not None:
+            print(json.dumps({"file": store.file_name(entry.name), **data}), flush=True)
+
+
+def take_in(lines: Iterable[str], entries: list[Path], results: Path) -> None:
+    """Keep the results that other machines have printed, as they come."""
+    files = {store.file_name(e.name) for e in entries}
+    for line in lines:
+        try:
+            data = json.loads(line)
+            name = data.pop("file")
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            continue            # another program's words
+        if name in files and store.is_result(data):
+            store.write(results / name, data)
+            print(f"{name.removesuffix('.json')}: {data['score']} of {data['max']}", file=sys.stderr)
+
+
+def collect(entries: list[Path], wish: intake.Wish, out: Path, title: str, source: str) -> None:
     """Page and table of the results there are, less those of submissions that have changed since."""
+    if source == "-":
+        take_in(sys.stdin, entries, out / "results")
+    elif source:
+        with open(source, encoding="utf-8", errors="replace") as f:
+            take_in(f, entries, out / "results")
     stale = [e for e in entries if not current(e, wish, out / "results")]
     for entry in stale:
         old = out / "results" / store.file_name(entry.name)
@@ -176,6 +208,8 @@ def collect(entries: list[Path], wish: intake.Wish, out: Path, title: str) -> No
 
 def main(options: argparse.Namespace, root: Path) -> int:
     folder: Path = options.whole_class
+    if options.print and not options.only:
+        raise BadSubmission("--print goes with --only")
     entries = submissions(folder)
     selected = chosen(folder, options.only)
     machine.check_host()
@@ -183,7 +217,7 @@ def main(options: argparse.Namespace, root: Path) -> int:
         preparing = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bramble-course-")))
         course = one.prepare(root, options.lab, preparing, base=options.base, sol=options.sol or 0,
                              checks=options.check, regressions=not options.no_regressions)
-        out: Path = options.out or folder.parent / f"{folder.resolve().name}-lab{course.number}"
+        out: Path = preparing / "out" if options.print else options.out or folder.parent / f"{folder.resolve().name}-lab{course.number}"
         if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
             raise BadSubmission(f"results do not belong into {folder}, which holds submissions: name another --out")
         (out / "results").mkdir(parents=True, exist_ok=True)
@@ -195,8 +229,8 @@ def main(options: argparse.Namespace, root: Path) -> int:
                 if not current(entry, wish, out / "results"):
                     print(entry.name)
             return DONE
-        if options.collect:
-            collect(entries, wish, out, course.lab.title)
+        if options.collect is not None:
+            collect(entries, wish, out, course.lab.title, options.collect)
             return DONE
         scratch = stack.enter_context(workplace(out, not options.only))
         plan = crew.Plan(course, wish, store.conditions(course, base=options.base, seed=options.seed),
@@ -210,7 +244,9 @@ def main(options: argparse.Namespace, root: Path) -> int:
             print(f"stopped after {lines.done} of {lines.total}; the same command goes on from here", file=sys.stderr)
             return STOPPED
         finally:
-            if not options.only:
+            if options.print:
+                print_results(selected, out / "results")
+            elif not options.only:
                 write_reports(out, entries, course.number, course.lab.title)
         if not options.only:
             missing = sandbox.missing()

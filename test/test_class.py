@@ -169,7 +169,7 @@ def test_stopped_in_the_middle_and_resumed(course: Class, tmp_path: Path, how: s
         for n in range(12):
             c.add(f"s{n}", f"s{n} {n * 10}")
     undisturbed.run()
-    process = course.start(pause=0.15)
+    process = course.start(pause=0.4)
     until = time.monotonic() + 60
     while len(list((course.out / "results").glob("*.json"))) < 4 and time.monotonic() < until:
         time.sleep(0.01)
@@ -207,13 +207,13 @@ def test_what_a_killed_run_left_is_cleared_away(course: Class) -> None:
 def test_two_runs_do_not_share_results(course: Class) -> None:
     for n in range(4):
         course.add(f"s{n}", f"s{n} 100")
-    first = course.start(pause=0.5)
+    first = course.start(pause=60)
     until = time.monotonic() + 60
     while not (course.out / ".work").exists() and time.monotonic() < until:
         time.sleep(0.01)
     assert "another run" in course.run(status=2)
-    assert first.wait(timeout=60) == 0
-    first.communicate()
+    first.terminate()
+    first.communicate(timeout=60)
 
 
 def test_one_by_one_and_collected(course: Class) -> None:
@@ -237,6 +237,21 @@ def test_one_by_one_and_collected(course: Class) -> None:
     whole.run()
     assert whole.reports() == course.reports()
     assert "there is no nobody" in course.run("--only", "nobody", status=2)
+
+
+def test_results_from_other_machines(course: Class) -> None:
+    """Printed there, one line each, and taken in here: odd names and other words between the lines included."""
+    for name in ("alice", "-b c (2)", "\u00e4'$(touch x)"):
+        course.add(name, f"s {100 if name == 'alice' else 0}")
+    lines = [course.run(f"--only={name}", "--print") for name in course.run("--list").splitlines()]
+    assert not course.out.exists() or not list((course.out / "results").iterdir())
+    printed = course.folder.parent / "printed"
+    printed.write_text('ssh: hello\n[]\n{"file": "../../x.json"}\n{"file": "alice.json", "format": 1}\n' + "".join(lines)
+                       + json.dumps({"file": "nobody.json", "format": 1, "checks": [], "status": "graded"}) + "\n")
+    assert "3 results, 0 not graded yet" in course.run("--collect", str(printed))
+    assert course.table()["alice"]["score"] == "100" and len(list((course.out / "results").iterdir())) == 3
+    assert "3 kept" in course.run()
+    assert "goes with" in course.run("--print", status=2)
 
 
 def test_bad_usage(course: Class) -> None:
