@@ -28,7 +28,7 @@ def tree(to: Path) -> Path:
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "-s", "-j2", "-C", folder, *arguments], capture_output=True, text=True,
-                          timeout=100)
+                          timeout=300)
 
 
 def image(folder: Path, *arguments: str) -> bytes:

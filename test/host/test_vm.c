@@ -489,6 +489,7 @@ invalid_entries_with_other_bits(void **state)
     *pte = junk;
     assert_int_equal(map_region(root, NULL, 1, 0x3f000000, 0), 0);
     assert_int_equal(*pte, 0x3f000000 | PTE_PAGE | PTE_AF | PTE_SH);
+    assert_int_equal(map_region(root, (void *)LAST_PAGE, 1, 0x3f000000, 0), 0);
     pte[1] = junk;
     machine_call(true);
     vm_free(root, 0);
