@@ -206,6 +206,12 @@ def collect(entries: list[Path], wish: intake.Wish, out: Path, title: str, sourc
     print(f"{len(entries) - len(stale)} results, {len(stale)} not graded yet; see {out / 'index.html'}")
 
 
+def default_out(folder: Path, number: int) -> Path:
+    """Beside the class's folder."""
+    whole = folder.resolve()
+    return Path(os.path.relpath(whole.with_name(f"{whole.name}-lab{number}")))
+
+
 def main(options: argparse.Namespace, root: Path) -> int:
     folder: Path = options.whole_class
     if options.print and not options.only:
@@ -217,7 +223,7 @@ def main(options: argparse.Namespace, root: Path) -> int:
         preparing = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bramble-course-")))
         course = one.prepare(root, options.lab, preparing, base=options.base, sol=options.sol or 0,
                              checks=options.check, regressions=not options.no_regressions)
-        out: Path = preparing / "out" if options.print else options.out or folder.parent / f"{folder.resolve().name}-lab{course.number}"
+        out: Path = preparing / "out" if options.print else options.out or default_out(folder, course.number)
         if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
             raise BadSubmission(f"results do not belong into {folder}, which holds submissions: name another --out")
         (out / "results").mkdir(parents=True, exist_ok=True)
