@@ -190,7 +190,7 @@ def take(path: Path, wish: Wish) -> Submission:
     try:
         kind = path.lstat().st_mode
     except OSError as e:
-        raise BadSubmission(f"it cannot be read: {e.strerror}") from None
+        raise BadSubmission(f"it is not a folder, nor a file that can be read: {e.strerror}") from None
     if stat.S_ISLNK(kind):
         raise BadSubmission("it is a symbolic link: hand in the thing itself")
     dated = wish.ref is not None or wish.before is not None

@@ -365,7 +365,7 @@ def test_archives_behind_links(tmp_path: Path) -> None:
 def test_not_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert "neither" in refused(tmp_path / "fifo")
-    assert "cannot be read" in refused(tmp_path / "nothing")
+    assert "not a folder" in refused(tmp_path / "nothing")
     assert "neither" in refused(Path("/dev/zero"))
 
 
