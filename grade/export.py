@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -22,11 +23,14 @@ def xml_attribute(text: Any) -> str:
     return quoteattr(NOT_XML.sub("\N{REPLACEMENT CHARACTER}", run.printable(" ".join(str(text).split()))))
 
 
-def again(check: dict[str, Any]) -> str:
-    """The command that shows a failure again."""
-    if check["kind"] in ("judge", "tampered"):
-        return f'make grade GRADE="--check {check["name"]} --seed {check["seed"]}"'
-    return f'make qemu ARGS="{check["arguments"]}"'
+def again(check: dict[str, Any]) -> list[str]:
+    """The commands that show a failure again."""
+    found = [f"in gdb: {check['again']}"] if check.get("again") else []
+    if check["kind"] not in ("judge", "tampered"):
+        found.append(f'by itself: make qemu ARGS="{check["arguments"]}"')
+    elif not found:
+        found.append(f'by itself: make grade GRADE="--check {check["name"]} --seed {check["seed"]}"')
+    return [run.printable(line, keep_lines=False) for line in found]
 
 
 def quoted(text: str) -> str:
@@ -37,9 +41,11 @@ def quoted(text: str) -> str:
 def account(check: dict[str, Any]) -> str:
     """A failed check in words, several lines."""
     parts = [run.printable(check["clause"]), "", run.printable(check["message"]), ""]
+    if check.get("drawing"):
+        parts += [run.printable(check["drawing"]), ""]
     if check["console"].strip() and check["kind"] not in ("failed", "judge"):
         parts += ["the console's end:", quoted(check["console"].strip()[-CONSOLE:]), ""]
-    return "\n".join([*parts, f"again: {again(check)}"])
+    return "\n".join([*parts, *again(check)])
 
 
 def preamble(data: dict[str, Any]) -> str:
@@ -65,7 +71,7 @@ def junit(data: dict[str, Any]) -> str:
     seconds = f"{float(data['seconds']):.3f}"
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<testsuites>",
              f'  <testsuite id="0" package="bramble" name={xml_attribute("lab " + str(data["lab"]))} '
-             f'timestamp="1970-01-01T00:00:00" hostname="localhost" tests="{len(checks) + refused}" '
+             f'timestamp="{time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())}" hostname="localhost" tests="{len(checks) + refused}" '
              f'failures="{len(failures)}" errors="{len(errors) + refused}" skipped="0" time="{seconds}">',
              "    <properties>",
              *(f'      <property name="{name}" value={xml_attribute(data[name])}/>' for name in ("score", "max", "seed")),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from grade import report, run, sheet, store
+from grade import export, report, run, sheet, store
 
 HERE = Path(__file__).resolve().parent
 MESSAGE, CONSOLE, BUILD = 3000, 1500, 8000      # characters of each that a log shows
@@ -174,9 +174,11 @@ def check_log(check: dict[str, Any], previous: dict[str, Any] | None) -> Iterato
         yield "<p>The same as above.</p>"
         return
     yield f'<pre>{esc(cut(check["message"], MESSAGE), lines=True)}</pre>'
-    again = (f'make grade GRADE="--check {check["name"]} --seed {check["seed"]}"'
-             if check["kind"] in ("judge", "tampered") else f'make qemu ARGS="{check["arguments"]}"')
-    yield f'<p class="dim">Again: <code>{esc(again)}</code></p>'
+    if check.get("drawing"):
+        yield f'<pre class="drawing">{esc(cut(check["drawing"], MESSAGE), lines=True)}</pre>'
+    for line in export.again(check):
+        what, _, command = line.partition(": ")
+        yield f'<p class="dim">{esc(what)}: <code>{esc(command)}</code></p>'
     if check["console"].strip():
         yield ("<details><summary>the console's end</summary>"
                + theirs(cut(check["console"].strip(), CONSOLE, end=True)) + "</details>")
