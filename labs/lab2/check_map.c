@@ -37,12 +37,14 @@ void
 map_ok(uint64_t va, uint64_t size, uint64_t pa, uint64_t perm)
 {
     int result = map(va, size, pa, perm);
+    uint64_t page = ROUNDDOWN(va, PGSIZE), last = va + size - 1;
 
     EXPECT(result == 0, "expected 0, found %d", result);
     pa = ROUNDDOWN(pa, PGSIZE);
-    for (uint64_t page = ROUNDDOWN(va, PGSIZE); size > 0 && page <= va + size - 1; page += PGSIZE) {
+    for (; size > 0; page += PGSIZE, pa += PGSIZE) {
         tree_add(3, page, pa | perm | PAGE_FLAGS);
-        pa += PGSIZE;
+        if (last - page < PGSIZE)
+            break;
     }
 }
 
@@ -378,6 +380,7 @@ CHECK(map_range)
     map_refused(LOWER, UPPER + PGSIZE, 0, 0,
                 "va + size reaches from the lower half into the upper");
     map_ok(UPPER, PGSIZE, 0, 0);
+    map_ok(-(uint64_t)PGSIZE, PGSIZE, 0, 0); /* va + size is 2^64: no address, but no error either */
     tree_check();
     pool_check();
 }

@@ -424,6 +424,7 @@ def judge_map_range(g: Guest, rng: random.Random) -> None:
     tree = Tree(g, rng, UPPER)
     for va, size in ((top, 2 * PGSIZE), (top + PGSIZE - 1, 2), (0, UPPER)):
         tree.expect_refused(va, size, 0, tree.any_perm())
+    tree.expect_mapped(top, PGSIZE, 0, 0)
     tree.end()
 
 
