@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from grade import archive, contain, intake, names
+from grade import archive, contain, intake, names, sandbox
 from grade.intake import Wish, moment, take
 from grade.submission import BadSubmission
 
@@ -446,8 +446,11 @@ def test_staff_files_in_repositories(clone: Path) -> None:
     assert take(clone, replace(WISH, ref="main")).ignored == ["kern/main.c"]
 
 
-def test_what_git_would_run_is_not_run(clone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("boxed", [True, False])
+def test_what_git_would_run_is_not_run(clone: Path, tmp_path: Path, boxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Configuration, hooks, filters, fsmonitor, attributes, pagers, credential helpers."""
+    if not boxed:
+        monkeypatch.setattr(sandbox, "missing", lambda: "switched off")
     alarm = tmp_path / "ran"
     script = tmp_path / "evil"
     script.write_text(f"#!/bin/sh\ntouch {alarm}\ncat\n")
