@@ -138,8 +138,8 @@ qemu: $(O)/kernel8.img
 qemu-gdb: $(O)/kernel8.img
 	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)" --gdb
 
-gdb:
-	@$(PYTHON) -m grade.boot --obj $(O) --connect
+gdb: $(if $(ARGS),$(O)/kernel8.img)
+	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)" --connect
 
 grade:
 	@$(PYTHON) -m grade $(GRADE) .
@@ -163,6 +163,7 @@ help:
 	@echo 'make              build obj/kernel8.img (and .elf, .asm, .hdr)'
 	@echo 'make qemu         build and run it; ARGS="check=NAME seed=N mem=64M" sets boot arguments'
 	@echo 'make qemu-gdb     the same, waiting for make gdb in another terminal'
+	@echo 'make gdb          gdb on make qemu-gdb; with ARGS="check=NAME seed=N", up to where that check fails'
 	@echo 'make grade        what your work would score'
 	@echo 'make update       fetch corrections of this lab and put your work on top'
 	@echo 'make next-lab     go on with the next lab, on a branch of its own'

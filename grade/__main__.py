@@ -44,6 +44,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, metavar="J", default=os.cpu_count() or 1,
                         help="checks at a time (default: all processors)")
     parser.add_argument("--no-regressions", action="store_true", help="leave earlier labs' checks out")
+    parser.add_argument("--gdb", action="store_true",
+                        help="with one --check: where the judge finds a call that goes wrong, gdb before that call")
     parser.add_argument("--keep", action="store_true", help="keep the build folder and say where it is")
     formats = parser.add_argument_group("one submission, in other formats")
     formats.add_argument("--junit", type=Path, metavar="FILE", help="JUnit XML")
@@ -59,6 +61,10 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
+    if options.gdb and len(options.check or ()) != 1:
+        parser.error("--gdb goes with one --check NAME")
+    if options.gdb:
+        options.jobs, run.DEBUG = 1, True
     if options.seed is not None and options.seed < 0:
         parser.error("--seed must not be negative")
     return options

@@ -246,15 +246,42 @@ class Boot:
             self.process.wait()
 
 
-def connect(obj: Path) -> int:
-    """gdb on a machine that waits for it."""
-    gdb = shutil.which("gdb-multiarch") or shutil.which("aarch64-linux-gnu-gdb") \
+def gdb_binary() -> str | None:
+    """A gdb that knows AArch64."""
+    return shutil.which("gdb-multiarch") or shutil.which("aarch64-linux-gnu-gdb") \
         or shutil.which("aarch64-elf-gdb") or shutil.which("gdb")
+
+
+# gdb stops where a check fails, at the line that says so: in the check itself, or where the panic is.
+STOP_AT_FAILURE = ("break check_fail", "break check_take_panic if !'kern/check.c'::panic_expected",
+                   "continue", "up")
+
+
+def connect(obj: Path, arguments: str, cpus: int) -> int:
+    """gdb on the machine that make qemu-gdb started; with boot arguments, on one of its own that runs
+    to where its check fails."""
+    gdb = gdb_binary()
     if gdb is None:
         print("gdb is not installed; run ./setup", file=sys.stderr)
         return 3
-    os.execv(gdb, [gdb, "-q", "-ex", "set architecture aarch64",
-                   "-ex", f"target remote localhost:{port()}", str(obj / "kernel8.elf")])
+    command = [gdb, "-q", "-ex", "set architecture aarch64", "-ex", "set confirm off"]
+    if not arguments:
+        os.execv(gdb, [*command, "-ex", f"target remote localhost:{port()}", str(obj / "kernel8.elf")])
+    try:
+        qemu = [qemu_binary(), "-M", machine_name(), "-display", "none", "-nodefaults", "-no-reboot",
+                *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]), "-icount", "shift=0,sleep=off",
+                "-serial", f"file:{obj / 'boot.log'}", "-serial", f"file:{obj / 'console.log'}",
+                "-gdb", "stdio", "-S", "-kernel", str(obj / "kernel8.img"), "-append", arguments]
+    except NoQemu as e:
+        print(e, file=sys.stderr)
+        return 3
+    print(f"The kernel's console is in {obj / 'console.log'}. Where the check fails, gdb stops: bt, up, print, list; "
+          "quit to leave.", flush=True)
+    last = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []    # it ends with gdb
+    command += ["-ex", "target remote | exec " + shlex.join([*last, *qemu])]
+    for line in STOP_AT_FAILURE:
+        command += ["-ex", line]
+    os.execv(gdb, [*command, str(obj / "kernel8.elf")])
 
 
 def main() -> int:
@@ -263,10 +290,13 @@ def main() -> int:
     parser.add_argument("--args", default="", help="boot arguments: check=NAME seed=N mem=64M")
     parser.add_argument("--cpus", type=int, choices=[1, 4], default=int(os.environ.get("CPUS") or 1))
     parser.add_argument("--gdb", action="store_true", help="wait for gdb before the first instruction")
-    parser.add_argument("--connect", action="store_true", help="be that gdb")
+    parser.add_argument("--connect", action="store_true", help="be that gdb; with --args, run QEMU as well, up to where the check fails")
     options = parser.parse_args()
     if options.connect:
-        return connect(options.obj)
+        if options.args and not (options.obj / "kernel8.img").is_file():
+            print(f"there is no {options.obj / 'kernel8.img'}: run make first", file=sys.stderr)
+            return 2
+        return connect(options.obj, options.args, options.cpus)
     if not (options.obj / "kernel8.img").is_file():
         print(f"there is no {options.obj / 'kernel8.img'}: run make first", file=sys.stderr)
         return 2

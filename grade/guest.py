@@ -14,8 +14,9 @@ Each check has at least one.  A check that has no judge_NAME is decided by what 
 ends at the last point that has a function, and the kernel's own CHECK(NAME) is not needed.
 
 g is a Guest, rng a random.Random whose seed the kernel does not know.  A judge returns when all
-is well and raises Disagree("what was expected, what was found") when not.  It must not believe
-anything the kernel says; it has the registers, physical memory, and call():
+is well and raises Disagree("what was expected, what was found") when not; with va= and root= the report
+shows the walk of that address (wanted=: the entry it should end in).  It must not believe anything
+the kernel says; it has the registers, physical memory, and call():
 
     page = g.call("kalloc")                 # x0; raises Panicked, or Stuck when it does not return
     why = g.panics("kfree", page + 8)       # the panic's message, or None when it just returned
@@ -32,27 +33,65 @@ An exception of Panicked or Stuck that a judge does not catch fails the check wi
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from grade.elf import Elf
-from grade.gdb import PC, SP, GdbError
-from grade.machine import OUTPUT_CAP, RAM_SIZE, Machine, Stop
+from grade.gdb import CPSR, PC, SP, GdbError
+from grade.machine import INSTRUCTIONS_PER_TICK, MEGA, OUTPUT_CAP, RAM_SIZE, Machine, Stop
 
 KERNBASE = 0xFFFF_0000_0000_0000
 PERIPHERALS = 0x3F00_0000
 PGSIZE = 4096
 ENTRIES = 512
 ADDRESS = 0x0000_FFFF_FFFF_F000     # ARM ARM D5.3.3: output address of a descriptor
+TABLES = 0xFFFF_FFFF                # the linear map: KERNBASE plus this much (inc/memlayout.h)
+RO, PXN = 1 << 7, 1 << 53           # ARM ARM D5.3.3
 CALL_LIMIT = 200                    # million instructions that a call may take
-HCR_INTERFERES = 0x4_0800_1039      # ARM ARM D13.2.48: E2H, TGE, DC, AMO, IMO, FMO, VM
+CALLS_LIMIT = 4000                  # and all calls of a judge together
+DMA = [0x3F00_7000 + 0x100 * n for n in range(15)]      # BCM2835 4.2.1.2: CS, bit 0 = active
+
+# What EL2 and EL3 may do behind EL1's back: bits that must be clear.
+INTERFERES = {
+    "hcr_el2": 0x4_0800_1039,       # ARM ARM D13.2.48: E2H, TGE, DC, AMO, IMO, FMO, VM
+    "vttbr_el2": ~0,                # no stage 2
+    "cptr_el2": 1 << 31 | 1 << 20,  # D13.2.31: TCPAC, TTA; TFP is the kernel's affair
+    "hstr_el2": ~0,                 # no traps
+    "mdcr_el2": 0xFE0,              # D13.3.19: traps of debug and counters
+}
+AS_AT_RESET = ("scr_el3", "vbar_el3", "mdcr_el3", "cptr_el3", "sctlr_el3")  # nothing here runs at EL3
+AS_IN_MAIN = ("ttbr1_el1", "tcr_el1", "mair_el1", "sctlr", "vbar", "mdscr_el1")     # staff's, set once
+STOPS = 12                          # one call in so many is looked at closely ...
+STEPS = 24                          # ... within its first instructions
 DEPTH = 64                          # calls followed when telling where the kernel is
 M64 = (1 << 64) - 1
 
 
 class Disagree(Exception):
-    """The machine does not bear out what the check claims."""
+    """The machine does not bear out what the check claims.
+
+    va and root: where in which page table; the report then shows the walk.  wanted: the entry that
+    should be at its end.
+    """
+
+    def __init__(self, message: str = "", va: int | None = None, root: int | None = None,
+                 wanted: int | None = None):
+        super().__init__(message)
+        self.va, self.root, self.wanted = va, root, wanted
+
+
+class LeavesMemory(Disagree):
+    """A walk leads to a table where there is no memory.  steps: so far."""
+
+    def __init__(self, message: str, steps: list[tuple[int, int, int]]):
+        super().__init__(message)
+        self.steps = steps
+
+
+class Tampered(Disagree):
+    """The machine is no longer the one that staff's kernel set up."""
 
 
 class Panicked(Disagree):
@@ -104,6 +143,10 @@ def is_leaf(entry: int, level: int) -> bool:
     return entry & 3 == (3 if level == 3 else 1) and level > 0
 
 
+class Handover(Exception):
+    """The call has come before which the machine is to be handed to a debugger."""
+
+
 class Guest:
     def __init__(self, machine: Machine, elf: Elf):
         self.machine = machine
@@ -112,6 +155,13 @@ class Guest:
         self.home: list[int] = []           # registers to call functions from
         self.at: list[int] = []
         self.return_to = 0
+        self.made = 0                       # calls so far
+        self.halt_at: int | None = None     # the call before which to stop for a debugger
+        self.calls_end = 0                  # the guest's clock when all calls have used up their time
+        self.dice = random.Random()         # where to look closely; the kernel does not know
+        self.reset: dict[str, int] = {}     # registers as they were at reset
+        self.steady: dict[str, int] = {}    # and in main, before any C of a student's ran translated
+        self.frozen: list[tuple[int, bytes]] = []   # the entries through which the image is reached
 
     # --- symbols ---------------------------------------------------------
 
@@ -229,8 +279,8 @@ class Guest:
         for level in range(4):
             at = table + 8 * (va >> (12 + 9 * (3 - level)) & 511)
             if at + 8 > PERIPHERALS:
-                raise Disagree(f"the walk of {va:#x} leaves memory at level {level}: "
-                               f"table at {table:#x}")
+                raise LeavesMemory(f"the walk of {va:#x} leaves memory at level {level}: "
+                                   f"table at {table:#x}", steps)
             entry = self.p64(at)
             steps.append((level, at, entry))
             if not is_table(entry, level):
@@ -320,6 +370,7 @@ class Guest:
         self.home = list(self.at)
         self.home[SP] &= ~15
         self.return_to = self.symbol(return_to)
+        self.calls_end = self.machine.ticks() + CALLS_LIMIT * MEGA // INSTRUCTIONS_PER_TICK
 
     def restore(self) -> None:
         """Put the registers back as they were at settle()."""
@@ -349,7 +400,15 @@ class Guest:
             core[int(register.removeprefix("x"))] = value & M64
         core[30], core[PC] = self.return_to, address
         self.machine.gdb.write_core(core)
-        stop, pc = self.machine.run(limit, pc=address), 0
+        self.made += 1
+        if self.made == self.halt_at:
+            raise Handover(name)
+        close = bool(self.steady) and self.dice.randrange(STOPS) == 0
+        if close:
+            address = self.step_into(address)
+        stop, pc = self.machine.run(limit, pc=address) if address != self.return_to else Stop.BREAKPOINT, 0
+        if self.machine.clock > self.calls_end:
+            raise Stuck(f"the calls up to {name} took more than {CALLS_LIMIT} million instructions together")
         panic: str | None = None
         while stop is Stop.BREAKPOINT:
             core = self.machine.gdb.read_core()
@@ -364,8 +423,22 @@ class Guest:
         if stop is not Stop.BREAKPOINT:
             raise Stuck(f"{name} did not return: {self.describe(stop, limit)}")
         if pc == self.return_to and core[SP] == self.home[SP]:
+            if (core[CPSR] ^ self.home[CPSR]) & 0x3CF or close and (wrong := self.changed()):
+                raise Tampered(f"after {name}, {wrong if close else 'the processor is in another state'}")
             return core[0]
         raise Stuck(f"{name} did not return but went to {self.name(pc)}")
+
+    def step_into(self, address: int) -> int:
+        """Run the first few instructions of a call one by one, and look round.  Returns the pc."""
+        gdb = self.machine.gdb
+        for _ in range(self.dice.randrange(1, STEPS)):
+            gdb.step()
+            address = gdb.read_core()[PC]
+            if address in self.machine.breakpoints or self.machine.finished():
+                return address
+        if (wrong := self.changed()):
+            raise Tampered(f"in {self.name(address)}, {wrong}")
+        return address
 
     def panics(self, function: str | int, *arguments: int, **more: int) -> str | None:
         """The message of the panic that a call ends in, or None when it returns."""
@@ -421,16 +494,25 @@ class Guest:
 
     # --- is it still the kernel that was built? --------------------------
 
-    def tampering(self) -> str | None:
-        """What is wrong with the machine that no honest kernel does, or None.
+    def at_reset(self) -> None:
+        """Remember what no code has touched yet."""
+        self.reset = {name: self.reg(name) for name in AS_AT_RESET if name in self.machine.gdb.registers}
 
-        Code and constants must be as linked, the processor at EL1, and staff's functions
-        mapped where they were linked.
-        """
-        if self.level != 1:
-            return f"the kernel runs at EL{self.level}, not at EL1"
-        if self.reg("hcr_el2") & HCR_INTERFERES:
-            return f"EL2 translates or traps what EL1 does (HCR_EL2 is {self.reg('hcr_el2'):#x})"
+    def interference(self) -> str | None:
+        """What code at EL2 or EL3 does, or could do, to EL1 unseen, or None."""
+        for name, bits in INTERFERES.items():
+            value = self.reg(name)
+            if value & bits:
+                return f"EL2 translates or traps what EL1 does ({name.upper()} is {value:#x})"
+        for name, value in self.reset.items():
+            if self.reg(name) != value:
+                return f"EL3 was changed ({name.upper()} is {self.reg(name):#x}, was {value:#x} at reset)"
+        return None
+
+    def overwritten(self) -> str | None:
+        """Where code or constants in memory are not as linked, or None."""
+        if not any(a <= self.symbol("main") < a + len(d) for a, d in self.elf.constant):
+            return "the kernel's code is not read-only"
         for address, data in self.elf.constant:
             pa = address & (KERNBASE ^ M64)
             now = self.phys(pa, len(data))
@@ -438,8 +520,63 @@ class Guest:
                 at = next(i for i, (a, b) in enumerate(zip(now, data)) if a != b)
                 return (f"the kernel's code or constants were overwritten at {address + at:#x} "
                         f"({self.name(address + at)})")
+        return None
+
+    def in_main(self) -> str | None:
+        """In main, as it is entered: is the kernel mapped where it was linked, code and constants
+        read-only?  Remembers how, and staff's registers; returns what is wrong, or None."""
+        root = self.ttbr1
+        pages = [p for a, d in self.elf.constant for p in range(a & -PGSIZE, a + len(d), PGSIZE)]
+        entries: set[int] = set()
+        for va in pages:
+            steps = self.walk(root, va)
+            level, _, entry = steps[-1]
+            entries.update(at for _, at, _ in steps)
+            if level != 3 or entry & 3 != 3 or entry & ADDRESS != va & (KERNBASE ^ M64) or not entry & RO:
+                return f"{self.name(va)} is not mapped where it was linked, read-only"
+        self.frozen = [(at, self.phys(at, 8)) for at in sorted(entries)]
+        self.steady = {name: self.reg(name) for name in AS_IN_MAIN}
+        return self.interference() or self.overwritten()
+
+    def changed(self) -> str | None:
+        """What staff's code set up and is no longer so, or None: cheap enough for every stop."""
+        for name, value in self.steady.items():
+            if self.reg(name) != value:
+                return f"{name.upper()} is {self.reg(name):#x}; the kernel's own was {value:#x}"
+        for at, data in self.frozen:
+            if self.machine.ram[at:at + 8] != data:
+                return "the kernel's own code is mapped in another way"
+        return self.interference() or self.overwritten()
+
+    def linear_map(self) -> str | None:
+        """Is the linear map one, and is the image writable nowhere else?  What is wrong, or None."""
+        image = [(a & (KERNBASE ^ M64), len(d)) for a, d in self.elf.constant]
+        try:
+            leaves = self.leaves(self.ttbr1)
+        except Disagree as e:
+            return f"in the kernel's own tables, {e}"
+        for leaf in leaves:
+            if KERNBASE <= leaf.va <= KERNBASE + TABLES and leaf.pa != leaf.va - KERNBASE:
+                return f"{leaf.va:#x} of the linear map leads to {leaf.pa:#x}"
+            if not leaf.entry & RO and any(leaf.pa < pa + n and pa < leaf.pa + leaf.size for pa, n in image):
+                return f"the kernel's code or constants can be written, at {leaf.va:#x}"
+        return None
+
+    def tampering(self) -> str | None:
+        """What is wrong with the machine that no honest kernel does, or None.
+
+        Code and constants must be as linked, and mapped there; the processor at EL1, its registers
+        as staff's code set them; EL2 and EL3 out of the way; nothing else writing to memory.
+        """
+        if self.level != 1:
+            return f"the kernel runs at EL{self.level}, not at EL1"
+        wrong = self.changed() or (self.linear_map() if self.steady else None)
+        if wrong:
+            return wrong
+        for channel, cs in enumerate(DMA):
+            if int.from_bytes(self.machine.gdb.read(cs, 4, physical=True), "little") & 1:
+                return f"DMA channel {channel} is at work"
         pc = self.machine.pc
         if self.translate(pc) != pc & (KERNBASE ^ M64):
             return f"{self.name(pc)} is not mapped where it was linked"
         return None
-

@@ -119,6 +119,7 @@ class Machine:
         self.ram[:POISON_SIZE] = POISON * (POISON_SIZE // len(POISON))
         self.process: subprocess.Popen[bytes] | None = None
         self.breakpoints: set[int] = set()
+        self.clock = 0          # ticks when it was last set running
         self.slept = False      # waits for an interrupt for good, whatever its pc is set to
         ours: list[socket.socket] = []
         theirs: list[socket.socket] = []
@@ -244,7 +245,8 @@ class Machine:
         if self.slept:
             return Stop.ASLEEP
         try:
-            end = self.ticks() + limit * MEGA // INSTRUCTIONS_PER_TICK
+            self.clock = self.ticks()
+            end = self.clock + limit * MEGA // INSTRUCTIONS_PER_TICK
             host = time.monotonic() + 60 + limit / self.SLOWEST
             stop = self.run_until(end, host, self.pc if pc is None else pc)
             if stop is Stop.BREAKPOINT and self.flooded():

@@ -12,6 +12,9 @@ from typing import Any, TextIO
 from grade.run import Result
 
 WIDTH = 88
+COMPILER_LINES = 30     # of a compiler's output shown on the terminal; JSON has all of it
+FEW, MANY = 4, 14       # lines of the console: of a failed check; of a kernel that crashed
+BOOT_LINES = 6          # lines that every boot prints
 GREEN, RED, DIM, BOLD = "32", "31", "2", "1"
 WORDS = {
     "passed": "passed", "failed": "FAILED", "boot": "NO BOOT", "panic": "PANIC", "time": "NO END",
@@ -43,18 +46,49 @@ def row(result: Result, width: int, paint: Paint) -> str:
     return f"  {result.name:{width}}  {worth}  " + paint(GREEN if result.passed else RED, word)
 
 
+def tail(result: Result) -> list[str]:
+    """What of the console says something about a failure: the report of a fault or panic, without its
+    registers; else the last lines; nothing when all it has is what every boot prints."""
+    lines = [line.rstrip() for line in result.console.splitlines()
+             if line.strip() and not line.startswith(("check_", "    again: make qemu"))]
+    start = next((i for i, line in enumerate(lines) if line.startswith(("fault: ", "panic at "))), None)
+    if start is not None and result.kind in ("failed", "panic", "boot"):
+        report = lines[start + 1:]
+        end = next((i for i, line in enumerate(report) if line.strip() == "registers"), len(report))
+        return report[:min(end, MANY)]
+    if result.kind in ("failed", "judge", "tampered"):
+        return lines[-FEW:] if len(lines) > BOOT_LINES else []
+    return lines[-MANY:]
+
+
 def details(result: Result, paint: Paint) -> str:
     head = f"{result.name}: {WORDS.get(result.kind, result.kind).lower()}"
-    lines = [paint(BOLD, head), wrapped(f"({result.clause})"), wrapped(result.message)]
-    if result.kind not in ("failed", "judge") and result.console.strip():
-        tail = result.console.strip().splitlines()[-12:]
-        lines += [paint(DIM, "    the console's last lines:")]
-        lines += [paint(DIM, "      | " + line[:WIDTH]) for line in tail]
-    if result.kind in ("judge", "tampered"):    # the kernel itself saw nothing wrong
-        lines.append(f'    again: make grade GRADE="--check {result.name} --seed {result.seed}"')
-    else:
-        lines.append(f'    again: make qemu ARGS="{result.arguments}"')
+    lines = [paint(BOLD, head), paint(DIM, wrapped(f"The contract: {result.clause}.")), wrapped(result.message)]
+    if result.drawing:
+        lines.append("")
+        for line in result.drawing.splitlines():
+            lines.append("    " + (paint(RED, line) if line.startswith("-->") else line))
+        lines.append("")
+    shown = tail(result)
+    if shown:
+        lines.append(paint(DIM, "    on the console:"))
+        lines += [paint(DIM, "      | " + line[:WIDTH]) for line in shown]
+    if result.again:
+        lines.append(f"    in gdb:     {result.again}")
+    if result.kind not in ("judge", "tampered"):
+        lines.append(f'    by itself:  make qemu ARGS="{result.arguments}"')
+    elif not result.again:
+        lines.append(f'    by itself:  make grade GRADE="--check {result.name} --seed {result.seed}"')
     return "\n".join(lines)
+
+
+def compiler(output: str) -> str:
+    """What the compiler said, but not all of what it said after that."""
+    lines = output.splitlines()
+    more = len(lines) - COMPILER_LINES
+    if more > 0:
+        lines[COMPILER_LINES:] = [f"... and {more} lines more; fix the first mistake first"]
+    return textwrap.indent("\n".join(line[:400] for line in lines), "  ")
 
 
 def show(out: TextIO, data: dict[str, Any], results: list[Result]) -> None:
@@ -65,7 +99,7 @@ def show(out: TextIO, data: dict[str, Any], results: list[Result]) -> None:
     earlier = [r for r in results if not r.points]
     if data["build"]["output"] and not data["build"]["ok"]:
         print(paint(BOLD, "It does not compile. The compiler said:"), file=out)
-        print(textwrap.indent(data["build"]["output"], "  "), file=out)
+        print(compiler(data["build"]["output"]), file=out)
         print(file=out)
     print(f"  {'check':{width}}  points   result", file=out)
     for result in own:

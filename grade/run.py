@@ -10,19 +10,21 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import subprocess
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from grade import explain, lab as labs
+from grade import boot, explain, lab as labs
 from grade.elf import BadElf, Elf
 from grade.gdb import GdbClosed, GdbError
-from grade.guest import KERNBASE, Disagree, Guest
-from grade.machine import MEGA, INSTRUCTIONS_PER_TICK, Machine, NoQemu, Stop
+from grade.guest import KERNBASE, Disagree, Guest, Handover, LeavesMemory, Tampered
+from grade.machine import INSTRUCTIONS_PER_TICK, MEGA, RAM_SIZE, Machine, NoQemu, Stop
 from grade.qmp import QmpError
 
 GUEST_SEED = 1_000_000      # the kernel is told seed modulo this; the judge draws from all of it
+DEBUG = False               # hand a call of the judge's that goes wrong to gdb (grade --gdb)
 CONSOLE_TAIL = 4000         # bytes of console kept for the report
 
 
@@ -41,6 +43,8 @@ class Result:
     arguments: str          # boot arguments that show it again
     instructions: int = 0   # millions, check only
     console: str = ""       # the tail
+    drawing: str = ""       # the page-table walk at fault, line by line
+    again: str = ""         # the command that shows it in a debugger
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
@@ -76,6 +80,15 @@ def boot_limit(check: Any) -> int:
     return max(150 + int(megabytes / 2), check.ticks)
 
 
+def rerun(result: Result) -> str:
+    """The command that runs just this check again, in gdb, up to where it failed."""
+    if result.passed or result.kind in ("build", "error", "tampered"):
+        return ""
+    if result.kind == "judge":      # the kernel itself saw nothing wrong
+        return f'make grade GRADE="--check {result.name} --seed {result.seed} --gdb"'
+    return f'make gdb ARGS="{result.arguments}"'
+
+
 class Run:
     """The stages of a check's run, each of which may raise Ended."""
 
@@ -84,7 +97,20 @@ class Run:
         self.machine, self.guest, self.check = machine, guest, check
         self.judges, self.exercises = judges, exercises
         self.random = random.Random(f"{seed} {check.name}")
+        guest.dice = random.Random(f"{seed} {check.name} stops")
         self.instructions = 0
+        self.drawing = ""
+
+    def draw(self, root: int, va: int, wanted: int | None = None) -> None:
+        """Remember how the walk of va looks now, for the report."""
+        steps: list[tuple[int, int, int]] = []
+        try:
+            steps = self.guest.walk(root, va)
+        except LeavesMemory as e:
+            steps = e.steps
+        except (GdbError, IndexError):
+            pass
+        self.drawing = explain.draw_walk(steps, va, wanted) if steps else ""
 
     def judge(self, point: str) -> None:
         """Let the lab's judge look at the machine, if it has a function for this point."""
@@ -93,7 +119,11 @@ class Run:
             return
         try:
             function(self.guest, self.random)
+        except Tampered as e:
+            raise Ended("tampered", str(e)) from None
         except Disagree as e:
+            if e.va is not None and e.root is not None:
+                self.draw(e.root, e.va, e.wanted)
             raise Ended("judge", str(e) or "the judge disagrees") from None
 
     def last(self, point: str) -> bool:
@@ -115,11 +145,15 @@ class Run:
     def boot(self) -> bool:
         """From reset to check_begin.  True when the check is decided before."""
         limit = boot_limit(self.check)
+        self.guest.at_reset()
         entry = self.guest.symbol("boot_start") & ~KERNBASE
         self.machine.break_at(entry)
         stop = self.machine.run(limit)
         if stop is not Stop.BREAKPOINT:
             raise self.trouble_in_boot(stop, limit)
+        wrong = self.guest.overwritten() or (self.guest.interference() if self.machine.level == 1 else None)
+        if wrong:
+            raise Ended("tampered", wrong)
         self.judge("boot_start")
         if self.last("boot_start"):
             return True
@@ -128,6 +162,9 @@ class Run:
             self.machine.break_at(self.guest.symbol(symbol))
         stop = self.machine.run(limit)
         if stop is Stop.BREAKPOINT and self.at("main"):
+            wrong = self.guest.in_main()
+            if wrong:
+                raise Ended("tampered", wrong)
             self.guest.settle("main")
             self.judge("main")
             if self.last("main"):
@@ -154,9 +191,15 @@ class Run:
         self.judge("begin")
         self.machine.unbreak(self.guest.symbol("check_begin"))
         self.machine.unbreak(self.guest.symbol("panicked"))
+        if self.guest.has("check_fail") and self.guest.has("check_table"):
+            self.machine.break_at(self.guest.symbol("check_fail"))
         limit = self.check.ticks
         before = self.machine.ticks()
         stop = self.machine.run(limit)
+        if stop is Stop.BREAKPOINT and self.at("check_fail"):   # the check's last look, before it puts things back
+            self.machine.unbreak(self.guest.symbol("check_fail"))
+            self.look()
+            stop = self.machine.run(limit)
         if stop is not Stop.BREAKPOINT:
             kind = {Stop.POWER_OFF: "power-off", Stop.RESET: "reset", Stop.GONE: "error",
                     Stop.FLOOD: "flood"}
@@ -165,6 +208,16 @@ class Run:
         self.instructions = (self.machine.ticks() - before) * INSTRUCTIONS_PER_TICK // MEGA
         failure = self.machine.register("x1")
         return self.guest.text(failure) if failure else None
+
+    def look(self) -> None:
+        """Draw the walk that the failing check is about.  Of use to people only: no verdict."""
+        try:
+            table = self.guest.symbol("check_table")        # struct check_table: root, va
+            root, va = self.guest.u64(table), self.guest.u64(table + 8)
+        except Disagree:
+            return
+        if KERNBASE <= root < KERNBASE + RAM_SIZE:
+            self.draw(root - KERNBASE, va)
 
     def whole(self) -> None:
         if self.boot():
@@ -182,6 +235,28 @@ class Run:
         wrong = self.guest.tampering()
         if wrong:
             raise Ended("tampered", wrong)
+
+
+def debug(image: Path, elf: Path, judges: dict[str, Any], check: Any, seed: int, exercises: list[Any],
+          scratch: Path, call: int) -> None:
+    """The same run again, as far as a judge's call that went wrong; then gdb, which steps into it."""
+    gdb = boot.gdb_binary()
+    if gdb is None:
+        raise NoQemu("gdb is not installed; run ./setup")
+    with Machine(image, arguments(check, seed), scratch) as machine:
+        guest = Guest(machine, Elf(elf))
+        guest.halt_at = call
+        try:
+            Run(machine, guest, check, judges, seed, exercises).whole()
+        except Handover as e:
+            for va in list(machine.breakpoints):
+                machine.unbreak(va)
+            place = scratch / "gdb"
+            machine.qmp.human(f"gdbserver unix:{place},server=on,wait=off")
+            print(f"\nThe judge is about to call {e}; its arguments are in place. step goes through it, finish runs "
+                  "it to its end; quit to leave.", flush=True)
+            subprocess.run([gdb, "-q", "-ex", "set architecture aarch64", "-ex", "set confirm off",
+                            "-ex", f"target remote {place}", str(elf)])
 
 
 def run_check(tree: Path, image: Path, elf: Path, lab: Any, check: Any, points: int, seed: int,
@@ -204,8 +279,14 @@ def run_check(tree: Path, image: Path, elf: Path, lab: Any, check: Any, points: 
                 result.kind, result.message = e.kind, printable(str(e), keep_lines=False)
             except (GdbClosed, QmpError):
                 result.message = "QEMU ended in the middle of the check"
-            result.instructions = run.instructions
+            result.instructions, result.drawing = run.instructions, printable(run.drawing)
+            result.again = rerun(result)
             result.console = printable(machine.console()[-CONSOLE_TAIL:])
+            call = run.guest.made
+        if DEBUG and result.kind == "judge" and call:
+            shutil.rmtree(scratch)
+            scratch.mkdir()
+            debug(image, elf, judges, check, seed, exercises, scratch, call)
     except (NoQemu, labs.LabError):
         raise
     except (Disagree, GdbError, BadElf) as e:

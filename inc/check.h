@@ -40,6 +40,15 @@ _Noreturn void check_fail(const char *file, int line, const char *fmt, ...)
 /* What the check does next, for the messages: "map_region(...)". Holds until it is set again. */
 void check_doing(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * The page table and the address that the check looks at, for the grader: if the check fails, it shows
+ * the walk (and finds these by name). Empty when a check begins.
+ */
+extern struct check_table {
+    const uint64_t *root; /* NULL: nothing to show */
+    uint64_t va;
+} check_table;
+
 /* Once this check has ended, however it did, call fn to put things back in order. */
 void check_finally(void (*fn)(void));
 

@@ -23,6 +23,7 @@ static char failure[512];       /* the first thing that went wrong in this check
 static char doing[224];         /* check_doing's text */
 static void (*finally)(void);
 static uint64_t seed, random_state;
+struct check_table check_table;
 
 /*
  * The host stops the machine at these two (grade/). They do nothing themselves; the asm keeps calls
@@ -143,6 +144,7 @@ run(const struct check *check, bool last)
     panic_expected = false;
     failure[0] = doing[0] = '\0';
     finally = NULL;
+    check_table.root = NULL;
     check_begin(check);
     stage = RUNNING;
     (void)setjmp(out_of_check); /* a failure ends the stage that is under way, and comes here */

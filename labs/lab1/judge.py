@@ -130,7 +130,8 @@ def bad_chains(g: Guest, rng: random.Random) -> None:
     """Chains that go wrong, and too little room."""
     bottom, top = g.symbol("boot_stack"), g.symbol("boot_stack_top")
     ends = {
-        "when the next record is not 16-byte aligned": lambda fp: fp + 128 + rng.choice((1, 4, 8)),
+        "when the next record is only 8-byte aligned": lambda fp: fp + 128 + 8,
+        "when the next record is not even 8-byte aligned": lambda fp: fp + 128 + rng.choice((1, 4, 12)),
         "when the next record is below the stack": lambda fp: bottom - 16 * rng.randrange(1, 99),
         "when the next record is not wholly on the stack": lambda fp: top,
         "when the next record is at an address that is not mapped": lambda fp: 0x1000,

@@ -117,6 +117,7 @@ static uint64_t *
 walk(uint64_t va, int64_t alloc)
 {
     check_doing("pgdir_walk(pgdir, 0x%lx, %ld)%s", va, alloc, where);
+    check_table.va = va;
     return pgdir_walk(pgdir, (const void *)va, alloc);
 }
 

@@ -30,6 +30,7 @@ map(uint64_t va, uint64_t size, uint64_t pa, uint64_t perm)
 {
     check_doing("map_region(pgdir, va 0x%lx, size 0x%lx, pa 0x%lx, perm 0x%lx)%s", va, size, pa,
                 perm, where);
+    check_table.va = va;
     return map_region(pgdir, (void *)va, size, pa, (int64_t)perm);
 }
 

@@ -107,8 +107,21 @@ def judge_free_list(g: Guest, rng: random.Random) -> None:
             mine.append(page)
     for page in mine:
         g.call("kfree", page)
+    run_dry(g, rng.randrange(1, 4))
     if sorted(pages) != sorted(g.free_list()):
         raise Disagree("after as many kfree as kalloc, expected the same pages to be free")
+
+
+def run_dry(g: Guest, n: int) -> None:
+    """With n pages free, kalloc gives these, and then NULL."""
+    with Few(g, n) as few:
+        there = few.free() - few.kept
+        got = [g.call("kalloc") for _ in range(n + 2)]
+        if got[n:] != [0, 0] or set(got[:n]) != there:
+            raise Disagree(f"with {n} pages free, expected kalloc() to return these and then NULL, found "
+                           + ", ".join(f"{page:#x}" for page in got))
+        for page in got[:n]:
+            g.call("kfree", page)
 
 
 def judge_kfree_junk(g: Guest, rng: random.Random) -> None:
@@ -183,7 +196,8 @@ class Tree:
                 below = entry & ADDRESS
                 if entry >> 48 or P2V(below) not in self.all or below in tables:
                     raise Disagree(f"the level {level} entry for {here | self.half:#x} is {entry:#x}: "
-                                   "expected it to lead to a page from kalloc() of its own")
+                                   "expected it to lead to a page from kalloc() of its own",
+                                   here | self.half, self.root)
                 tables.append(below)
                 visit(below, level + 1, here)
 
@@ -197,7 +211,7 @@ class Tree:
             is_, wanted = entries.get(va, 0), self.entries.get(va, 0)
             if (is_ ^ wanted) & ~self.ignore:
                 raise Disagree(f"expected the entry for {va | self.half:#x} to be {wanted:#x}, "
-                               f"found {is_:#x}")
+                               f"found {is_:#x}", va | self.half, self.root, wanted or None)
         needed = len(self.tables_for([*self.entries, *self.walked]))
         if not loose and len(tables) != needed:
             raise Disagree(f"expected {needed} tables below the root, found {len(tables)}")
@@ -247,7 +261,8 @@ class Tree:
     def expect_mapped(self, va: int, size: int, pa: int, perm: int) -> None:
         result = self.map(va, size, pa, perm)
         if result != 0:
-            raise Disagree(f"{self.describe(va, size, pa, perm)}: expected 0, found {result}")
+            raise Disagree(f"{self.describe(va, size, pa, perm)}: expected 0, found {result}",
+                           va | self.half, self.root)
         for i, page in enumerate(self.pages(va, size)):
             self.entries[page] = (pa & -PGSIZE) + i * PGSIZE | perm | ADDED
         self.check()
@@ -255,7 +270,8 @@ class Tree:
     def expect_refused(self, va: int, size: int, pa: int, perm: int) -> None:
         result = self.map(va, size, pa, perm)
         if result != -1:
-            raise Disagree(f"{self.describe(va, size, pa, perm)}: expected -1, found {result}")
+            raise Disagree(f"{self.describe(va, size, pa, perm)}: expected -1, found {result}",
+                           va | self.half, self.root)
         self.check()
 
     def any_pa(self, n: int) -> int:
@@ -274,13 +290,14 @@ def judge_pgdir_walk(g: Guest, rng: random.Random) -> None:
             there = tree.tables_for([va]) <= tree.tables_for(mapped)
             found = g.call("pgdir_walk", P2V(tree.root), va | half, 0)
             if not there and found:
-                raise Disagree(f"pgdir_walk(pgdir, {va | half:#x}, 0) returned {found:#x}, expected NULL")
+                raise Disagree(f"pgdir_walk(pgdir, {va | half:#x}, 0) returned {found:#x}, expected NULL",
+                               va | half, tree.root)
             made = g.call("pgdir_walk", P2V(tree.root), va | half | rng.randrange(PGSIZE), 1)
             mapped.append(va)
             level, at, _entry = g.walk(tree.root, va)[-1]
             if level != 3 or made != P2V(at) or there and found != made:
                 raise Disagree(f"pgdir_walk(pgdir, {va | half:#x}, 1) returned {made:#x}, which is not "
-                               "where the processor looks for it")
+                               "where the processor looks for it", va | half, tree.root)
             tree.entries[va] = rng.getrandbits(64) | VALID
             g.phys_write(at, struct.pack("<Q", tree.entries[va]))
             for alloc in (0, 1):

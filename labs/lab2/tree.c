@@ -33,6 +33,7 @@ tree_start(size_t free_pages, uint64_t which_half)
 {
     pool_start(free_pages);
     root = page_take(0);
+    check_table.root = root;
     half = which_half;
     ignored = 0;
     model.n = 0;
@@ -172,6 +173,7 @@ is_table(uint64_t entry, int level)
 static void
 check_descriptor(uint64_t entry, int level, uint64_t va)
 {
+    check_table.va = half | va;
     EXPECT(entry != UINT64_MAX,
            "the level %d entry for 0x%lx is 0x%lx, what the free page had held: expected 0: a new "
            "table "
@@ -256,6 +258,7 @@ difference(uint64_t wanted, uint64_t is)
 static void
 check_surplus(const struct item *item)
 {
+    check_table.va = half | item->va;
     if (item->level < 3 && item->value & PTE_P)
         EXPECT(false,
                "the level %d entry for 0x%lx is 0x%lx: expected 0 or a table (bits 1:0 = 11, "
@@ -278,6 +281,7 @@ check_missing(const struct item *item)
 {
     if (item->value == 0)
         return; /* just the table counts */
+    check_table.va = half | item->va;
     const uint64_t *entry = tree_entry(item->va, item->level);
     EXPECT(entry,
            "the page at 0x%lx is not mapped: expected the entry 0x%lx, found no table for it",
@@ -301,6 +305,7 @@ check_items(void)
         }
         if (wanted->value == 0 || is->level != wanted->level)
             check_surplus(is);
+        check_table.va = half | is->va;
         EXPECT(((wanted->value ^ is->value) & ~ignored) == 0,
                "the entry for 0x%lx is 0x%lx: expected 0x%lx: %s", half | is->va, is->value,
                wanted->value, difference(wanted->value, is->value));
@@ -313,6 +318,8 @@ check_items(void)
 void
 tree_check(void)
 {
+    uint64_t called_with = check_table.va;
+
     page_forget_tables();
     found.n = 0;
     for (int level = 0; level <= 3; level++)
@@ -320,6 +327,7 @@ tree_check(void)
     page_to_table(V2P(root));
     read_table(root, 0, 0);
     check_items();
+    check_table.va = called_with;
     for (int level = 1; level <= 3; level++)
         EXPECT(found.tables[level] == model_tables(level),
                "expected %lu tables of level %d, found %lu", model_tables(level), level,
