@@ -47,6 +47,7 @@ PERIPHERALS = 0x3F00_0000
 PGSIZE = 4096
 ENTRIES = 512
 ADDRESS = 0x0000_FFFF_FFFF_F000     # ARM ARM D5.3.3: output address of a descriptor
+M64 = (1 << 64) - 1
 TABLES = 0xFFFF_FFFF                # the linear map: KERNBASE plus this much (inc/memlayout.h)
 RO, PXN = 1 << 7, 1 << 53           # ARM ARM D5.3.3
 CALL_LIMIT = 200                    # million instructions that a call may take
@@ -55,7 +56,7 @@ DMA = [0x3F00_7000 + 0x100 * n for n in range(15)]      # BCM2835 4.2.1.2: CS, b
 
 # What EL2 and EL3 may do behind EL1's back: bits that must be clear.
 INTERFERES = {
-    "hcr_el2": 0x4_0800_1039,       # ARM ARM D13.2.48: E2H, TGE, DC, AMO, IMO, FMO, VM
+    "hcr_el2": 0x4_0800_11F9,       # ARM ARM D13.2.48: E2H, TGE, DC, VSE, VI, VF, AMO, IMO, FMO, VM
     "vttbr_el2": ~0,                # no stage 2
     "cptr_el2": 1 << 31 | 1 << 20,  # D13.2.31: TCPAC, TTA; TFP is the kernel's affair
     "hstr_el2": ~0,                 # no traps
@@ -63,10 +64,12 @@ INTERFERES = {
 }
 AS_AT_RESET = ("scr_el3", "vbar_el3", "mdcr_el3", "cptr_el3", "sctlr_el3")  # nothing here runs at EL3
 AS_IN_MAIN = ("ttbr1_el1", "tcr_el1", "mair_el1", "sctlr", "vbar", "mdscr_el1")     # staff's, set once
+IN_MAIN = {                         # and these are the values (inc/sysreg.h), whoever wrote them
+    "tcr_el1": (0xFFFF_FFFF, 0xB510_3510), "mair_el1": (M64, 0x04FF), "sctlr": (M64, 0x30D0_181D),
+}
 STOPS = 12                          # one call in so many is looked at closely ...
 STEPS = 24                          # ... within its first instructions
 DEPTH = 64                          # calls followed when telling where the kernel is
-M64 = (1 << 64) - 1
 
 
 class Disagree(Exception):
@@ -496,6 +499,8 @@ class Guest:
 
     def at_reset(self) -> None:
         """Remember what no code has touched yet."""
+        if not self.machine.gdb.registers:
+            self.machine.gdb.describe()
         self.reset = {name: self.reg(name) for name in AS_AT_RESET if name in self.machine.gdb.registers}
 
     def interference(self) -> str | None:
@@ -525,6 +530,11 @@ class Guest:
     def in_main(self) -> str | None:
         """In main, as it is entered: is the kernel mapped where it was linked, code and constants
         read-only?  Remembers how, and staff's registers; returns what is wrong, or None."""
+        for name, (mask, value) in IN_MAIN.items():
+            if self.reg(name) & mask != value:
+                return f"{name.upper()} is {self.reg(name):#x} in main, not as the kernel sets it"
+        if self.has("vectors") and self.reg("vbar") != self.symbol("vectors"):
+            return f"VBAR is {self.reg('vbar'):#x} in main, not the kernel's vectors"
         root = self.ttbr1
         pages = [p for a, d in self.elf.constant for p in range(a & -PGSIZE, a + len(d), PGSIZE)]
         entries: set[int] = set()

@@ -345,6 +345,10 @@ def judge_walk_corners(g: Guest, rng: random.Random) -> None:
 def judge_map_region(g: Guest, rng: random.Random) -> None:
     for half in (LOWER, UPPER):
         tree = Tree(g, rng, half, ignore=AF | SHARED)
+        first = rng.randrange(10, 400)
+        for i, (one, two) in enumerate(((5, 7), (5, 511), (511, 511))):     # from one table to the next
+            last = ((first + 2 * i << 9 | one) << 9 | two) << 21 | rng.choice((510, 511)) << 12
+            tree.expect_mapped(last, 4 * PGSIZE, tree.any_pa(4), tree.any_perm())
         for n in (1, 3, *(rng.randrange(1, 9) for _ in range(5))):
             tree.expect_mapped(tree.place(n), n * PGSIZE, tree.any_pa(n), tree.any_perm())
         tree.expect_mapped(tree.place(1), 0, tree.any_pa(1), 0)
