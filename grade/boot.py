@@ -88,6 +88,7 @@ class Terminal:
 class Boot:
     def __init__(self, obj: Path, arguments: str, cpus: int, debug: bool):
         self.obj, self.debug = obj, debug
+        self.one_check = "check=" in arguments
         self.boot_log, self.console_log = obj / "boot.log", obj / "console.log"
         self.interactive = os.isatty(0)
         for log in (self.boot_log, self.console_log):
@@ -236,6 +237,8 @@ class Boot:
             return 1, "the kernel panicked" if explain.milestone(self.log()) else "the kernel reset the machine"
         if reason == "guest-shutdown" and self.log_seen[1] == 0:
             return 1, self.no_console()
+        if self.one_check and b"boot: check failed" in self.log():
+            return 1, ""        # it has said why
         if self.process.returncode != 0:
             return 3, f"QEMU ended with status {self.process.returncode}"
         return 0, ""

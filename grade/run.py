@@ -7,11 +7,15 @@ the judge, which works from outside with inputs that the kernel cannot know, agr
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from grade.qmp import QmpError
 
 GUEST_SEED = 1_000_000      # the kernel is told seed modulo this; the judge draws from all of it
 DEBUG = False               # hand a call of the judge's that goes wrong to gdb (grade --gdb)
+JUDGE_SECONDS = 120         # of the host's processor, for a judge's own work
 CONSOLE_TAIL = 4000         # bytes of console kept for the report
 
 
@@ -87,6 +92,25 @@ def rerun(result: Result) -> str:
     if result.kind == "judge":      # the kernel itself saw nothing wrong
         return f'make grade GRADE="--check {result.name} --seed {result.seed} --gdb"'
     return f'make gdb ARGS="{result.arguments}"'
+
+
+@contextlib.contextmanager
+def processor_time(seconds: float) -> Iterator[None]:
+    """Disagree when the body uses more of this process's time: the kernel may build what it likes in
+    memory, for a judge to read."""
+    def over(*_: object) -> None:
+        raise Disagree(f"what the kernel has in memory takes the grader more than {seconds:.0f} s to look at")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, over)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class Run:
@@ -231,7 +255,8 @@ class Run:
         self.machine.break_at(self.guest.symbol("panicked"))
         self.guest.settle("check_end")
         self.guest.printed()
-        self.judge("judge")
+        with processor_time(JUDGE_SECONDS):
+            self.judge("judge")
         wrong = self.guest.tampering()
         if wrong:
             raise Ended("tampered", wrong)
@@ -252,7 +277,9 @@ def debug(image: Path, elf: Path, judges: dict[str, Any], check: Any, seed: int,
             for va in list(machine.breakpoints):
                 machine.unbreak(va)
             place = scratch / "gdb"
-            machine.qmp.human(f"gdbserver unix:{place},server=on,wait=off")
+            machine.qmp.command("chardev-add", id="person", backend={"type": "socket", "data": {
+                "addr": {"type": "unix", "data": {"path": str(place)}}, "server": True, "wait": False}})
+            machine.qmp.human("gdbserver chardev:person")
             print(f"\nThe judge is about to call {e}; its arguments are in place. step goes through it, finish runs "
                   "it to its end; quit to leave.", flush=True)
             subprocess.run([gdb, "-q", "-ex", "set architecture aarch64", "-ex", "set confirm off",

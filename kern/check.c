@@ -3,6 +3,7 @@
  * the code under test does short of an endless loop.
  */
 #include "check.h"
+#include "boot.h"
 #include "bootinfo.h"
 #include "console.h"
 #include "printf.h"
@@ -165,6 +166,7 @@ run(const struct check *check, bool last)
         cprintf("check_%s: passed!\n", check->name);
         return;
     }
+    boot_milestone("check failed"); /* for make qemu's exit status */
     cprintf("check_%s: FAILED\n    %s\n", check->name, failure);
     cprintf("    again: make qemu ARGS=\"check=%s seed=%lu\"\n", check->name, seed);
 }
