@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -104,6 +105,7 @@ def _child(plan: Plan, slot: Slot, entry: Path) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TROUBLE))
         sandbox.die_with_parent()
+        tempfile.tempdir = str(slot.tree.parent)        # what is left behind goes with it
         try:
             status, data = assess(plan, slot, entry)
         except (machine.NoQemu, build.Trouble, labs.LabError, OSError) as e:

@@ -24,7 +24,7 @@ from grade import crew, intake, machine, one, page, run, sandbox, sheet, store
 from grade.submission import BadSubmission
 
 DONE, TROUBLE, STOPPED = 0, 3, 130
-PREFIX = "bramble-class-"
+PREFIXES = ("bramble-class-", "bramble-course-")     # of our scratch folders
 BAR = 24
 
 
@@ -114,10 +114,13 @@ class Lines:
 
 
 @contextlib.contextmanager
-def workplace(out: Path, alone: bool) -> Iterator[Path]:
-    """A scratch folder; alone: the only run on these results, which clears up after one that was killed."""
+def workplace(out: Path, alone: bool, other: Path) -> Iterator[Path]:
+    """A scratch folder; alone: the only run on these results, which clears up after one that was killed.
+
+    other: a scratch folder that somebody else makes and removes.
+    """
     lock = open(out / ".lock", "a", encoding="utf-8")
-    scratch = Path(tempfile.mkdtemp(prefix=PREFIX))
+    scratch = Path(tempfile.mkdtemp(prefix=PREFIXES[0]))
     try:
         if alone:
             try:
@@ -126,10 +129,10 @@ def workplace(out: Path, alone: bool) -> Iterator[Path]:
                 raise BadSubmission(f"another run is at work on {out}") from None
             left = out / ".work"
             with contextlib.suppress(OSError, ValueError):
-                old = Path(left.read_text(encoding="utf-8").strip())
-                if old.name.startswith(PREFIX) and old.parent == scratch.parent and not old.is_symlink():
-                    shutil.rmtree(old, ignore_errors=True)
-            left.write_text(f"{scratch}\n", encoding="utf-8")
+                for old in map(Path, left.read_text(encoding="utf-8").splitlines()):
+                    if old.name.startswith(PREFIXES) and old.parent == scratch.parent and not old.is_symlink():
+                        shutil.rmtree(old, ignore_errors=True)
+            left.write_text(f"{scratch}\n{other}\n", encoding="utf-8")
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -220,7 +223,7 @@ def main(options: argparse.Namespace, root: Path) -> int:
     selected = chosen(folder, options.only)
     machine.check_host()
     with contextlib.ExitStack() as stack:
-        preparing = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bramble-course-")))
+        preparing = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIXES[1])))
         course = one.prepare(root, options.lab, preparing, base=options.base, sol=options.sol or 0,
                              checks=options.check, regressions=not options.no_regressions)
         out: Path = preparing / "out" if options.print else options.out or default_out(folder, course.number)
@@ -238,7 +241,7 @@ def main(options: argparse.Namespace, root: Path) -> int:
         if options.collect is not None:
             collect(entries, wish, out, course.lab.title, options.collect)
             return DONE
-        scratch = stack.enter_context(workplace(out, not options.only))
+        scratch = stack.enter_context(workplace(out, not options.only, preparing))
         plan = crew.Plan(course, wish, store.conditions(course, base=options.base, seed=options.seed),
                          options.seed, out / "results")
         slots = [crew.make_slot(course, scratch / f"slot{n}") for n in range(min(options.jobs, len(selected)))]

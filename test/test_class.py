@@ -193,15 +193,15 @@ def test_what_a_killed_run_left_is_cleared_away(course: Class) -> None:
         course.add(f"s{n}", f"s{n} 100")
     process = course.start(pause=0.5)
     until = time.monotonic() + 60
-    while not (course.out / ".work").exists() and time.monotonic() < until:
+    while not ((course.out / ".work").exists() and (course.out / ".work").read_text()) and time.monotonic() < until:
         time.sleep(0.01)
-    scratch = Path((course.out / ".work").read_text().strip())
+    scratch = [Path(line) for line in (course.out / ".work").read_text().splitlines()]
     time.sleep(0.1)
     process.kill()
     process.communicate()
-    assert scratch.is_dir()
+    assert len(scratch) == 2 and all(folder.is_dir() for folder in scratch)
     course.run()
-    assert not scratch.exists()
+    assert not any(folder.exists() for folder in scratch)
 
 
 def test_two_runs_do_not_share_results(course: Class) -> None:
@@ -209,7 +209,7 @@ def test_two_runs_do_not_share_results(course: Class) -> None:
         course.add(f"s{n}", f"s{n} 100")
     first = course.start(pause=60)
     until = time.monotonic() + 60
-    while not (course.out / ".work").exists() and time.monotonic() < until:
+    while not ((course.out / ".work").exists() and (course.out / ".work").read_text()) and time.monotonic() < until:
         time.sleep(0.01)
     assert "another run" in course.run(status=2)
     first.terminate()
