@@ -381,7 +381,8 @@ CHECK(map_range)
     map_refused(LOWER, UPPER + PGSIZE, 0, 0,
                 "va + size reaches from the lower half into the upper");
     map_ok(UPPER, PGSIZE, 0, 0);
-    map_ok(-(uint64_t)PGSIZE, PGSIZE, 0, 0); /* va + size is 2^64: no address, but no error either */
+    /* va + size is 2^64: no address, but no error either. */
+    map_ok(-(uint64_t)PGSIZE, PGSIZE, 0, 0);
     tree_check();
     pool_check();
 }
