@@ -277,7 +277,7 @@ class Guest:
 
     def walk(self, root: int, va: int) -> list[tuple[int, int, int]]:
         """(level, entry's physical address, entry) on va's way down from root, root's first."""
-        steps = []
+        steps: list[tuple[int, int, int]] = []
         table = root & ADDRESS
         for level in range(4):
             at = table + 8 * (va >> (12 + 9 * (3 - level)) & 511)

@@ -185,7 +185,7 @@ def landlock_abi() -> int:
     """Landlock's version here; 0: there is none."""
     if sys.platform != "linux" or _libc is None or os.environ.get("GRADE_LANDLOCK") == "none":
         return 0
-    return max(0, _libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1))
+    return max(0, int(_libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
 def landlock(scratch: Path, tools: tuple[str, ...]) -> Callable[[], None] | None:
