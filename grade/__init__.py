@@ -4,6 +4,6 @@ in QEMU and looks at the machine from outside.  Python's standard library only.
     python3 -m grade DIR --lab N        see --help
 """
 
-from grade.guest import Disagree
+from grade.view import Disagree
 
 __all__ = ["Disagree"]

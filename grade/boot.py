@@ -24,7 +24,7 @@ from typing import Any
 
 from grade import explain, lab as labs, sandbox
 from grade.elf import BadElf, Elf
-from grade.guest import KERNBASE
+from grade.view import KERNBASE
 from grade.machine import NoQemu, machine_name, qemu_binary
 from grade.qmp import Qmp, QmpError
 

@@ -23,7 +23,8 @@ from typing import Any
 from grade import boot, explain, lab as labs
 from grade.elf import BadElf, Elf
 from grade.gdb import GdbClosed, GdbError
-from grade.guest import KERNBASE, Disagree, Guest, Handover, LeavesMemory, Tampered
+from grade.guest import Guest, Handover, Tampered
+from grade.view import KERNBASE, Disagree, LeavesMemory
 from grade.machine import INSTRUCTIONS_PER_TICK, MEGA, RAM_SIZE, Machine, NoQemu, Stop
 from grade.qmp import QmpError
 

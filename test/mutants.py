@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from grade import build, elf, guest, lab as labs, machine, run, sandbox  # noqa: E402
+from grade import build, elf, guest, lab as labs, machine, run, sandbox, view  # noqa: E402
 
 FIXTURES = ROOT / "test" / "fixtures"
 CACHE = ROOT / "obj" / "mutants"
@@ -247,7 +247,7 @@ class Bench:
                     name = looker.text(looker.u64(qemu.register("x0")), 64)
                     if qemu.register("x1") and name in {check.name for check in self.lab.checks}:
                         found.append(name)
-        except guest.Disagree:
+        except view.Disagree:
             pass        # memory that cannot be read: the kernel is far gone
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

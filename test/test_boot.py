@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from grade.elf import Elf
-from grade.guest import KERNBASE, PGSIZE, Guest
+from grade.guest import Guest
+from grade.view import KERNBASE, PGSIZE
 from grade.machine import Machine, Stop, machine_name, qemu_binary
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,8 @@ import pytest
 import grading
 from grade.elf import BadElf, Elf
 from grade.gdb import checksum, escape, unescape
-from grade.guest import KERNBASE, Disagree, Guest, Panicked, Stuck
+from grade.guest import Guest, Panicked, Stuck
+from grade.view import KERNBASE, Disagree
 from grade.machine import POISON, Machine, NoQemu, Stop
 
 

@@ -16,7 +16,7 @@ import grading
 import mutants
 from grade import explain, report, run
 from grade.boot import gdb_binary
-from grade.guest import Disagree
+from grade.view import Disagree
 
 LAB = 2
 

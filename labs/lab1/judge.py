@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import struct
 
-from grade.guest import KERNBASE, M64, PERIPHERALS, Disagree, Guest
+from grade.guest import Guest
+from grade.view import KERNBASE, M64, PERIPHERALS, Disagree
 from grade.machine import POISON
 
 HCR_RW = 1 << 31                # ARM ARM D13.2.48: EL1 is AArch64

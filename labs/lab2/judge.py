@@ -11,7 +11,8 @@ import struct
 import tomllib
 from pathlib import Path
 
-from grade.guest import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree, Guest
+from grade.guest import Guest
+from grade.view import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree
 
 RAM_ALL = 0x3C00_0000       # what QEMU's firmware leaves the ARM
 SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
