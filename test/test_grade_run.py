@@ -131,7 +131,6 @@ def test_edited_staff_files_are_ignored_and_named(solved: Path) -> None:
     assert (status, data["score"], data["ignored"]) == (0, 100, ["kern/main.c"]), said
 
 
-@pytest.mark.skipif(LAST < 2, reason="needs an earlier lab")
 def test_base_reference_does_not_punish_twice(tmp_path: Path) -> None:
     folder = grading.submission(tmp_path / "s", 2, 2)
     replace_body(folder / "kern" / "backtrace.c", "\nbacktrace(",

@@ -157,7 +157,6 @@ def test_no_conflict_no_correction_missed_no_commit_lost(
     shapes.WAYS[way](student, LABS)
 
 
-@pytest.mark.skipif(not shutil.which("qemu-system-aarch64"), reason="needs what ./setup installs")
 def test_with_git_and_make_alone(course: Course, tmp_path: Path) -> None:
     """Clone, solve lab 1, update, next-lab, solve lab 2, grade, hand in: as the handout says it."""
     student = Student(tmp_path / "student", course, "helpers")
