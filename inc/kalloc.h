@@ -4,6 +4,10 @@
 
 #include "memlayout.h"
 #include "ram.h"
+#if LAB >= 3
+#include "kcache.h"
+#include "pmm.h"
+#endif
 
 /* A free page. The list needs no memory of its own: each link lives in the free page itself. */
 struct run {
@@ -12,6 +16,9 @@ struct run {
 
 extern struct kmem {
     struct run *free_list; /* NULL: no page is free */
+#if LAB >= 3
+    size_t count; /* how many pages are on it */
+#endif
 } kmem;
 
 /* Give every usable page behind the kernel image to the allocator. Call once. */

@@ -10,6 +10,9 @@
 #include "setjmp.h"
 #include "string.h"
 #include "sysreg.h"
+#if LAB >= 3
+#include "spinlock.h"
+#endif
 
 extern const struct check checks_start[], checks_end[]; /* linker.ld */
 
@@ -133,9 +136,29 @@ check_panics(void (*fn)(void *), void *arg)
     return message;
 }
 
+#if LAB >= 3
+/* No lock may outlive the call that took it, nor may its interrupt mask. */
+static void
+check_locks(uint64_t interrupt_mask)
+{
+    const char *name;
+
+    if (spinlocks_reset(&name) > 0 && !failure[0])
+        snprintf(failure, sizeof(failure),
+                 "%s%s%s is still locked: expected spin_unlock before each "
+                 "return",
+                 doing, doing[0] ? ": " : "", name);
+    write_sysreg(daif, interrupt_mask);
+}
+#endif
+
 static void
 run(const struct check *check, bool last)
 {
+#if LAB >= 3
+    uint64_t interrupt_mask = read_sysreg(daif);
+#endif
+
     random_state = seed;
     for (const char *c = check->name; *c; c++)
         random_state = random_state * 31 + (uint8_t)*c;
@@ -159,6 +182,9 @@ run(const struct check *check, bool last)
         finally();
     }
     stage = DONE;
+#if LAB >= 3
+    check_locks(interrupt_mask);
+#endif
     check_end(check, failure[0] ? failure : NULL);
     running = NULL;
 

@@ -33,7 +33,21 @@ free_range(void *vstart, void *vend)
 char *
 kalloc(void)
 {
-#if SOL >= 2
+#if SOL >= 3
+    struct run *page;
+
+    do {
+        uint64_t flags = spin_lock(&kmem_lock);
+        page = kmem.free_list;
+        if (page) {
+            kmem.free_list = page->next;
+            kmem.count--;
+            kcache_unmark(page);
+        }
+        spin_unlock(&kmem_lock, flags);
+    } while (!page && kcache_refill() > 0);
+    return (char *)page;
+#elif SOL >= 2
     struct run *page = kmem.free_list;
 
     if (page)
@@ -45,10 +59,35 @@ kalloc(void)
 #endif
 }
 
+#if SOL >= 3
+/* kfree of what is no page in use by one: a shared page has one user less; all else is a mistake. */
+static __attribute__((cold, noinline)) void
+drop_share(const char *v)
+{
+    if ((uint64_t)v % PGSIZE != 0 || page_refs(V2P(v)) < 2 || page_unshare(V2P(v)) < 0)
+        panic("kfree(%p): not a page that is in use", (const void *)v);
+}
+#endif
+
 void
 kfree(char *v)
 {
-#if SOL >= 2
+#if SOL >= 3
+    struct run *page = (struct run *)v;
+
+    if (!kcache_mark(v)) {
+        drop_share(v);
+        return;
+    }
+    page_fill(v, JUNK);
+    uint64_t flags = spin_lock(&kmem_lock);
+    page->next = kmem.free_list;
+    kmem.free_list = page;
+    bool full = ++kmem.count > KCACHE_MAX;
+    spin_unlock(&kmem_lock, flags);
+    if (full)
+        kcache_drain(KCACHE_BATCH);
+#elif SOL >= 2
     struct run *page = (struct run *)v;
 
     if ((uint64_t)v % PGSIZE != 0 || !page_owned(V2P(v)))

@@ -13,6 +13,9 @@
 #if LAB >= 2
 #include "kalloc.h"
 #endif
+#if LAB >= 3
+#include "frames.h"
+#endif
 
 void
 main(uint64_t firmware)
@@ -22,8 +25,12 @@ main(uint64_t firmware)
     cprintf("\nBramble\n");
     bootinfo_init(firmware); /* memory and boot arguments; all RAM is mapped */
     cores_collect();         /* the other cores sleep */
+#if LAB >= 3
+    frames_init(); /* memmap and pmm; the page allocator gets its first pages */
+#else
 #if LAB >= 2
     alloc_init(); /* the page allocator gets its pages */
+#endif
 #endif
     if (!checks_run()) { /* a single check was asked for: that was all */
         uart_drain();

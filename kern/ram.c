@@ -8,7 +8,7 @@
 #include "memlayout.h"
 
 #define BANKS_MAX    16
-#define RESERVED_MAX 128
+#define RESERVED_MAX 160
 
 uint64_t phystop;
 
@@ -149,6 +149,24 @@ ram_holds(uint64_t pa, uint64_t n)
             return true;
     return pa < V2P(end) && n <= V2P(end) - pa; /* the image, whatever the firmware says */
 }
+
+#if LAB >= 3
+const struct range *
+ram_banks(size_t *n)
+{
+    *n = nbanks;
+    return banks;
+}
+
+void
+ram_withdraw(uint64_t start, uint64_t stop)
+{
+    ram_reserve(start, stop);
+    nusable = 0;
+    find_usable();
+    usable_ranges[nusable] = (struct range){0, 0};
+}
+#endif
 
 const struct range *
 ram_usable(size_t *n)

@@ -1,0 +1,48 @@
+/*
+ * What makes kalloc's list of free pages a cache in front of the pmm: a page that was freed a moment ago
+ * is handed out again without any splitting and merging. The list is bounded, and filled and emptied in
+ * batches. (kcache.c; the list itself is kmem, and kalloc and kfree work on it, in kalloc.c)
+ */
+#ifndef INC_KCACHE_H
+#define INC_KCACHE_H
+
+#include "spinlock.h"
+#include "zone.h"
+
+#define KCACHE_MAX   64 /* kfree drains a batch when there are more pages on the list */
+#define KCACHE_BATCH 32
+
+extern struct spinlock kmem_lock; /* for kmem; not held while the pmm is called */
+
+/*
+ * Take a batch of pages from the pmm, one by one, and put them on kmem's list. Fewer will do when there
+ * are not more. Returns how many there were.
+ */
+size_t kcache_refill(void);
+
+/* Give up to n pages of kmem's list back to the pmm. Returns how many. */
+size_t kcache_drain(size_t n);
+
+/*
+ * The page at v goes to kalloc's list: from a single page in use to FRAME_CACHED. false, with nothing
+ * changed: it is no such page (shared, on the list already, free, part of a larger block, no page).
+ */
+static inline bool
+kcache_mark(const void *v)
+{
+    size_t i = frame_index(v);
+
+    if (i >= frames.n || frames.state[i] != FRAME_USED)
+        return false;
+    frames.state[i] = FRAME_CACHED;
+    return true;
+}
+
+/* The page at v, of kalloc's list, is in use again. */
+static inline void
+kcache_unmark(const void *v)
+{
+    frames.state[frame_index(v)] = FRAME_USED;
+}
+
+#endif

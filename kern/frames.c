@@ -1,0 +1,57 @@
+/*
+ * How page frames find their owners at boot: firmware's map, memmap, pmm, kalloc.
+ */
+#include "frames.h"
+#include "console.h"
+#include "kalloc.h"
+#include "memmap.h"
+#include "pmm.h"
+#include "string.h"
+
+/* All RAM to the memmap, and nothing of it but what is usable. Returns false: it describes nothing. */
+static bool
+fill_memmap(void)
+{
+    size_t n;
+    const struct range *banks = ram_banks(&n);
+
+    if (n == 0 || memmap_init(banks[0].start, PHYSTOP) < 0)
+        return false;
+    const struct memmap *map = memmap_get();
+    if (map->end_addr < PHYSTOP)
+        cprintf("Memory: not using %lx-%lx: no room in the memmap\n", map->end_addr, PHYSTOP);
+    uint64_t at = map->start_addr;
+    for (const struct range *r = usable_ranges; r->end != 0; r++) {
+        memmap_reserve(at, r->start);
+        at = r->end;
+    }
+    memmap_reserve(at, map->end_addr);
+    return true;
+}
+
+/* Pages in a row for kalloc to begin with, each a block of its own. Returns how many; 0: the pmm gives
+ * none. */
+static size_t
+supply(void)
+{
+    unsigned order = PMM_ORDERS;
+    uint64_t pa = 0;
+
+    while (pa == 0 && order > 0)
+        pa = pmm_alloc(--order);
+    size_t i = frame_index(P2V(pa)), n = 1UL << order;
+    if (pa == 0 || i >= frames.n || frames.state[i] != FRAME_USED + order)
+        return 0;
+    memset(&frames.state[i], FRAME_USED, n);
+    free_range(P2V(pa), P2V(pa + n * PGSIZE));
+    return n;
+}
+
+void
+frames_init(void)
+{
+    if (fill_memmap() && pmm_init() && supply() > 0)
+        return;
+    cprintf("Page frames: no pmm yet; kalloc keeps all pages, as in lab 2.\n");
+    alloc_init();
+}

@@ -1,0 +1,214 @@
+/*
+ * The pmm's records: made out of the memmap at boot, and counted on demand.
+ */
+#include "zone.h"
+#include "console.h"
+#include "kalloc.h"
+#include "memmap.h"
+#include "pmm.h"
+#include "string.h"
+
+#define LARGEST     (1UL << (PMM_ORDERS - 1)) /* the largest block, in frames */
+#define ORDER_2M    9
+#define MIN_SHARE   256  /* WATERMARK_MIN is a zone's pages by this ... */
+#define MIN_AT_MOST 1024 /* ... but no more than that */
+
+struct frames frames;
+struct zone zones[ZONES_MAX];
+size_t nzones;
+
+/* ---- blocks ---- */
+
+void
+zone_set_used(size_t first, size_t stop)
+{
+    memset(&frames.state[first], FRAME_NONE, stop - first);
+    while (first < stop) {
+        /* The largest block that may begin here: by alignment, and by what is left. */
+        unsigned order = PMM_ORDERS - 1;
+        if (first % LARGEST != 0)
+            order = (unsigned)__builtin_ctzl(first);
+        while (1UL << order > stop - first)
+            order--;
+        frames.state[first] = (uint8_t)(FRAME_USED + order);
+        first += 1UL << order;
+    }
+}
+
+struct zone *
+zone_add(size_t first, size_t n, struct link *link)
+{
+    struct zone *z = &zones[nzones++];
+
+    *z = (struct zone){.first = first, .n = n, .link = link};
+    for (size_t i = n; i < n + PMM_ORDERS; i++)
+        link[i].next = link[i].prev = (uint32_t)i;
+    return z;
+}
+
+/* ---- at boot ---- */
+
+/* Frames from the memmap for n bytes that stay with the pmm for good. NULL: there are not so many. */
+static void *
+table(size_t n)
+{
+    uint64_t pa = alloc_frames((n + PGSIZE - 1) / PGSIZE);
+
+    if (pa == 0)
+        return NULL;
+    ram_withdraw(pa, pa + n);
+    return P2V(pa);
+}
+
+/* Let the pmm have the frames of [start, stop), which the memmap had free. */
+static void
+hand_over(struct zone *z, uint64_t start, uint64_t stop)
+{
+    size_t first = frame_index(P2V(start)), last = first + (stop - start) / PGSIZE;
+
+    zone_set_used(first, last);
+    while (first < last) {
+        unsigned order = FRAME_ORDER(frames.state[first]);
+        z->pages += 1UL << order;
+        pmm_free(frame_pa(first), order);
+        first += 1UL << order;
+    }
+}
+
+/* The frames of [start, stop) that are free in the memmap go to z. */
+static void
+take_over(struct zone *z, uint64_t start, uint64_t stop)
+{
+    for (uint64_t from = start, to; from < stop; from = to) {
+        bool is_free = memmap_is_free(from);
+        to = from + PGSIZE;
+        while (to < stop && memmap_is_free(to) == is_free)
+            to += PGSIZE;
+        if (is_free)
+            hand_over(z, from, to);
+    }
+}
+
+/* The zone for a bank. If its links find no room, only for a part of the bank. */
+static void
+add_bank(const struct range *bank)
+{
+    size_t first = frame_index(P2V(bank->start));
+    uint64_t n = (MIN(bank->end, memmap_get()->end_addr) - bank->start) / PGSIZE, described = n;
+    struct link *link = NULL;
+
+    while (described > 0 && !(link = table((described + PMM_ORDERS) * sizeof(*link))))
+        described /= 2;
+    if (described < n)
+        cprintf("Memory: not using %lx-%lx: no room for the pmm's links\n",
+                bank->start + described * PGSIZE, bank->start + n * PGSIZE);
+    if (described > 0)
+        zone_add(first, described, link);
+}
+
+static void
+set_watermarks(struct zone *z)
+{
+    size_t min = MIN(z->pages / MIN_SHARE, (size_t)MIN_AT_MOST);
+
+    z->watermark[WATERMARK_MIN] = min;
+    z->watermark[WATERMARK_LOW] = min + min / 4;
+    z->watermark[WATERMARK_HIGH] = min + min / 2;
+}
+
+bool
+pmm_init(void)
+{
+    const struct memmap *map = memmap_get();
+    size_t nbanks;
+    const struct range *banks = ram_banks(&nbanks);
+    uint64_t first = ROUNDDOWN(map->start_addr, LARGEST * PGSIZE);
+    size_t n = ROUNDUP(map->end_addr - first, LARGEST * PGSIZE) / PGSIZE;
+
+    uint8_t *state = table(n);
+    if (!state)
+        return false;
+    memset(state, FRAME_NONE, n);
+    frames = (struct frames){P2V(first), n, state};
+    for (const struct range *bank = banks; bank < banks + nbanks; bank++)
+        if (bank->start < map->end_addr)
+            add_bank(bank);
+
+    /* What is usable is what the firmware says, whatever the memmap has become. */
+    for (struct zone *z = zones; z < zones + nzones; z++) {
+        uint64_t start = frame_pa(z->first), stop = start + z->n * PGSIZE;
+        for (const struct range *r = usable_ranges; r->end != 0; r++)
+            if (r->start < stop && r->end > start)
+                take_over(z, MAX(r->start, start), MIN(r->end, stop));
+        set_watermarks(z);
+    }
+    memmap_reserve(map->start_addr, map->end_addr);
+    return nzones > 0;
+}
+
+/* ---- counting ---- */
+
+bool
+mem_has_space(enum mem_type type, size_t size)
+{
+    unsigned order = 0;
+    bool space = false;
+
+    if (size == 0)
+        return true;
+    if (type != MEM_FRAMES || size > LARGEST * PGSIZE)
+        return false;
+    while ((size_t)PGSIZE << order < size)
+        order++;
+    uint64_t flags = spin_lock(&pmm_lock);
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        space = space || z->nonempty >> order != 0;
+    spin_unlock(&pmm_lock, flags);
+    return space || (order == 0 && kmem.free_list);
+}
+
+size_t
+pmm_wanted(enum watermark mark)
+{
+    size_t wanted = 0;
+
+    uint64_t flags = spin_lock(&pmm_lock);
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        if (z->free < z->watermark[mark])
+            wanted += z->watermark[mark] - z->free;
+    spin_unlock(&pmm_lock, flags);
+    return wanted;
+}
+
+static void
+count_list(const struct zone *z, unsigned order, struct pmm_stats *stats)
+{
+    size_t head = z->n + order;
+
+    for (size_t i = z->link[head].next; i != head; i = z->link[i].next)
+        stats->blocks[order]++;
+    if (stats->blocks[order] > 0)
+        stats->largest = MAX(stats->largest, 1UL << order);
+}
+
+void
+pmm_stats(struct pmm_stats *stats)
+{
+    size_t whole = 0;
+
+    *stats = (struct pmm_stats){.zones = nzones, .cached = kmem.free_list ? kmem.count : 0};
+    uint64_t flags = spin_lock(&pmm_lock);
+    for (const struct zone *z = zones; z < zones + nzones; z++) {
+        stats->pages += z->pages;
+        stats->free += z->free;
+        for (unsigned order = 0; order < PMM_ORDERS; order++)
+            count_list(z, order, stats);
+    }
+    for (size_t i = 0; i < frames.n; i++)
+        stats->shared += FRAME_KIND(frames.state[i]) == FRAME_SHARED;
+    spin_unlock(&pmm_lock, flags);
+    for (unsigned order = ORDER_2M; order < PMM_ORDERS; order++)
+        whole += stats->blocks[order] << order;
+    if (stats->free > 0)
+        stats->fragmented = (unsigned)(100 * (stats->free - whole) / stats->free);
+}
