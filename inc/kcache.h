@@ -9,7 +9,7 @@
 #include "spinlock.h"
 #include "zone.h"
 
-#define KCACHE_MAX   64 /* kfree drains a batch when there are more pages on the list */
+#define KCACHE_MAX   64 /* kfree drains a batch when there are as many pages on the list */
 #define KCACHE_BATCH 32
 
 extern struct spinlock kmem_lock; /* for kmem; not held while the pmm is called */
@@ -42,7 +42,7 @@ kcache_mark(const void *v)
 static inline void
 kcache_unmark(const void *v)
 {
-    frames.state[frame_index(v)] = FRAME_USED;
+    *(uint8_t *)(frames.bias + (uint64_t)v / PGSIZE) = FRAME_USED; /* it is one: no need to look */
 }
 
 #endif

@@ -31,8 +31,13 @@ struct spinlock {
 /* Define a lock, free. All are in one section, so that checks can see what is still locked. */
 #define SPINLOCK(id) struct spinlock id __attribute__((section(".locks"))) = {{0}, #id}
 
-/* Wait for the ticket's turn; panics when that does not come. (spinlock.c) */
-void spin_wait(struct spinlock *lock, uint32_t ticket) __attribute__((cold));
+/*
+ * A lock is held for so few instructions that whoever has waited for 2^24 turns waits for ever: a
+ * function returned without spin_unlock, or took the lock twice. Then the core stops at this brk, with
+ * the lock's address in x16; trap.c says what that means.
+ */
+#define SPIN_PATIENCE 0x1000000
+#define SPIN_BRK      0x10c
 
 /* How many locks are held: names one in *name; and frees them all. For the checks. */
 size_t spinlocks_reset(const char **name);
@@ -43,20 +48,33 @@ static inline uint64_t
 spin_lock(struct spinlock *lock)
 {
     uint64_t flags;
-    uint32_t ticket, next, failed;
+    uint32_t ticket, serving, turns;
 
-    /* Acquire: what the lock protects is read after the lock is ours (ARM ARM B2.3.7). */
-    __asm__ volatile("   mrs     %0, daif\n"
-                     "   msr     daifset, #3\n" /* I and F */
-                     "1: ldaxr   %w1, %4\n"
-                     "   add     %w2, %w1, #0x10000\n" /* next + 1; it may wrap */
-                     "   stxr    %w3, %w2, %4\n"
-                     "   cbnz    %w3, 1b\n"
-                     : "=&r"(flags), "=&r"(ticket), "=&r"(next), "=&r"(failed), "+Q"(lock->word)
-                     :
-                     : "memory");
-    if ((ticket >> 16) != (ticket & 0xffff))
-        spin_wait(lock, ticket >> 16);
+    /*
+     * The ticket is lock->next, the upper half. ldaxr and ldarh acquire: what the lock protects is read
+     * after the lock is ours (ARM ARM B2.3.7).
+     */
+    __asm__ volatile("    mrs     %0, daif\n"
+                     "    msr     daifset, #3\n" /* I and F */
+                     "1:  ldaxr   %w1, [%4]\n"
+                     "    add     %w2, %w1, #0x10000\n" /* it may wrap */
+                     "    stxr    %w3, %w2, [%4]\n"
+                     "    cbnz    %w3, 1b\n"
+                     "    and     %w2, %w1, #0xffff\n"
+                     "    cmp     %w2, %w1, lsr #16\n"
+                     "    b.eq    3f\n"
+                     "    mov     %w3, %6\n"
+                     "2:  ldarh   %w2, [%4]\n"
+                     "    cmp     %w2, %w1, lsr #16\n"
+                     "    b.eq    3f\n"
+                     "    subs    %w3, %w3, #1\n"
+                     "    b.ne    2b\n"
+                     "    mov     x16, %4\n"
+                     "    brk     %5\n"
+                     "3:\n"
+                     : "=&r"(flags), "=&r"(ticket), "=&r"(serving), "=&r"(turns)
+                     : "r"(lock), "i"(SPIN_BRK), "i"(SPIN_PATIENCE)
+                     : "x16", "cc", "memory");
     return flags;
 }
 

@@ -33,7 +33,11 @@ extern struct frames {
     char *first;    /* address in the linear map */
     size_t n;       /* a multiple of the largest block's frames */
     uint8_t *state; /* one byte for each of them */
+    uint64_t bias;  /* bias + v / PGSIZE is the address of the state of the frame at v */
 } frames;
+
+/* Set all of frames: the state of each is FRAME_NONE. */
+void frames_set(uint64_t first, size_t n, uint8_t *state);
 
 /* The neighbours on a list, or the users of a shared block. */
 struct link {
@@ -55,13 +59,13 @@ struct zone {
     struct link *link; /* n + PMM_ORDERS of them */
     uint32_t nonempty; /* bit o is 1: the list for order o is not empty */
     size_t pages;      /* those that can be handed out */
-    size_t free;       /* those that are free now */
+    size_t free;       /* those that are free now: pmm_alloc and pmm_free keep count */
     size_t
         watermark[WATERMARKS]; /* free pages at which there is cause to make room; see pmm_wanted */
 };
 
 #define ZONES_MAX 16
-extern struct zone zones[ZONES_MAX];
+extern struct zone zones[ZONES_MAX + 1]; /* behind the last one, one with n = 0 */
 extern size_t nzones;
 
 extern struct spinlock pmm_lock; /* for all of the above; no other lock is held with it */
@@ -86,9 +90,12 @@ frame_pa(size_t i)
 static inline struct zone *
 zone_of(size_t i)
 {
-    for (struct zone *z = zones; z < zones + nzones; z++)
+    struct zone *z = zones;
+
+    do {
         if (i - z->first < z->n)
             return z;
+    } while ((++z)->n != 0);
     return NULL;
 }
 
@@ -108,7 +115,7 @@ zone_first(const struct zone *z, unsigned order)
     return z->first + z->link[z->n + order].next;
 }
 
-/* The block of this order that begins at frame i is free from now on: state, list and counts say so. */
+/* The block of this order that begins at frame i is free from now on: its state and the list say so. */
 static inline void
 zone_push(struct zone *z, size_t i, unsigned order)
 {
@@ -121,23 +128,20 @@ zone_push(struct zone *z, size_t i, unsigned order)
     link[next].prev = self;
     link[head].next = self;
     z->nonempty |= 1U << order;
-    z->free += 1UL << order;
     frames.state[i] = (uint8_t)(FRAME_FREE + order);
 }
 
-/* The free block at frame i is free no more, and no block begins there: it is on no list. */
+/* The free block of this order at frame i comes off its list, and no block begins there any more. */
 static inline void
-zone_remove(struct zone *z, size_t i)
+zone_remove(struct zone *z, size_t i, unsigned order)
 {
     struct link *link = z->link;
     uint32_t next = link[i - z->first].next, prev = link[i - z->first].prev;
-    unsigned order = FRAME_ORDER(frames.state[i]);
 
     link[prev].next = next;
     link[next].prev = prev;
     if (next == prev) /* only the head is left */
         z->nonempty &= ~(1U << order);
-    z->free -= 1UL << order;
     frames.state[i] = FRAME_NONE;
 }
 

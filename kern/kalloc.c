@@ -30,23 +30,30 @@ free_range(void *vstart, void *vend)
         kfree(v);
 }
 
+#if SOL >= 3
+/* kalloc with an empty list. */
+static __attribute__((cold, noinline)) char *
+refill_and_alloc(void)
+{
+    return kcache_refill() > 0 ? kalloc() : NULL;
+}
+#endif
+
 char *
 kalloc(void)
 {
 #if SOL >= 3
-    struct run *page;
+    uint64_t flags = spin_lock(&kmem_lock);
+    struct run *page = kmem.free_list;
+    size_t count = kmem.count;
 
-    do {
-        uint64_t flags = spin_lock(&kmem_lock);
-        page = kmem.free_list;
-        if (page) {
-            kmem.free_list = page->next;
-            kmem.count--;
-            kcache_unmark(page);
-        }
-        spin_unlock(&kmem_lock, flags);
-    } while (!page && kcache_refill() > 0);
-    return (char *)page;
+    if (page) {
+        kmem.free_list = page->next;
+        kmem.count = count - 1;
+        kcache_unmark(page);
+    }
+    spin_unlock(&kmem_lock, flags);
+    return page ? (char *)page : refill_and_alloc();
 #elif SOL >= 2
     struct run *page = kmem.free_list;
 
@@ -81,11 +88,12 @@ kfree(char *v)
     }
     page_fill(v, JUNK);
     uint64_t flags = spin_lock(&kmem_lock);
+    size_t count = kmem.count + 1;
     page->next = kmem.free_list;
     kmem.free_list = page;
-    bool full = ++kmem.count > KCACHE_MAX;
+    kmem.count = count;
     spin_unlock(&kmem_lock, flags);
-    if (full)
+    if (count >= KCACHE_MAX)
         kcache_drain(KCACHE_BATCH);
 #elif SOL >= 2
     struct run *page = (struct run *)v;

@@ -11,46 +11,64 @@ SPINLOCK(pmm_lock);
 #define USERS_MAX 0x7fffffffu
 
 /* Frame i begins a block of this order that was in use, and is free now. */
-static void
+static inline void
 free_block(struct zone *z, size_t i, unsigned order)
 {
+    z->free += 1UL << order;
     frames.state[i] = FRAME_NONE;
     for (; order < PMM_ORDERS - 1; order++) {
         size_t buddy = i ^ (1UL << order);
         if (frames.state[buddy] != FRAME_FREE + order)
             break;
-        zone_remove(z, buddy);
+        zone_remove(z, buddy, order);
         i &= ~(1UL << order);
     }
     zone_push(z, i, order);
 }
 
-/* Split the free block at i down to this order: its lower part. The others stay free. */
-static void
-split(struct zone *z, size_t i, unsigned order)
+/* A block of this order out of z, in use. There is one. */
+static inline size_t
+take_from(struct zone *z, unsigned order)
 {
-    unsigned have = FRAME_ORDER(frames.state[i]);
+    unsigned have = order + (unsigned)__builtin_ctz(z->nonempty >> order);
+    size_t i = zone_first(z, have);
 
-    zone_remove(z, i);
-    while (have > order) {
+    zone_remove(z, i, have);
+    while (have > order) { /* the upper half stays free */
         have--;
         zone_push(z, i + (1UL << have), have);
     }
+    z->free -= 1UL << order;
+    frames.state[i] = (uint8_t)(FRAME_USED + order);
+    return i;
 }
 
-static uint64_t
+static inline uint64_t
 take_block(unsigned order)
 {
-    for (struct zone *z = zones; z < zones + nzones; z++) {
-        uint32_t enough = z->nonempty >> order;
-        if (!enough)
-            continue;
-        size_t i = zone_first(z, order + (unsigned)__builtin_ctz(enough));
-        split(z, i, order);
-        frames.state[i] = (uint8_t)(FRAME_USED + order);
-        return frame_pa(i);
-    }
-    return 0;
+    struct zone *z = zones;
+    uint64_t pa = 0;
+
+    uint64_t flags = spin_lock(&pmm_lock);
+    do {
+        if (z->nonempty >> order) {
+            pa = frame_pa(take_from(z, order));
+            break;
+        }
+    } while ((++z)->n != 0);
+    spin_unlock(&pmm_lock, flags);
+    return pa;
+}
+
+/* With the help of what kalloc keeps. */
+static __attribute__((cold, noinline)) uint64_t
+drain_and_take(unsigned order)
+{
+    uint64_t pa = 0;
+
+    while (pa == 0 && kcache_drain(KCACHE_MAX) > 0)
+        pa = take_block(order);
+    return pa;
 }
 
 /* The frame at which the block begins that frame i belongs to; frames.n: to none. */
@@ -113,16 +131,10 @@ uint64_t
 pmm_alloc(unsigned order)
 {
 #if SOL >= 3
-    uint64_t pa;
-
     if (order >= PMM_ORDERS)
         return 0;
-    do {
-        uint64_t flags = spin_lock(&pmm_lock);
-        pa = take_block(order);
-        spin_unlock(&pmm_lock, flags);
-    } while (pa == 0 && kcache_drain(KCACHE_MAX) > 0);
-    return pa;
+    uint64_t pa = take_block(order);
+    return pa != 0 ? pa : drain_and_take(order);
 #else
     /* Lab 3: your code here. */
     (void)order;

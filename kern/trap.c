@@ -11,6 +11,9 @@
 #include "printf.h"
 #include "pt.h"
 #include "sysreg.h"
+#if LAB >= 3
+#include "spinlock.h"
+#endif
 
 /* ESR_EL1 (ARM ARM D13.2.37): exception class in bits 31:26, class-specific syndrome in 24:0. */
 #define ESR_CLASS(esr) (((esr) >> 26) & 0x3f)
@@ -18,6 +21,7 @@
 #define EC_IABORT      0x21
 #define EC_DABORT_LOW  0x24
 #define EC_DABORT      0x25
+#define EC_BRK         0x3c
 #define ESR_WNR        (1u << 6)  /* data aborts: a write */
 #define ESR_FNV        (1u << 10) /* aborts: FAR is not valid */
 
@@ -44,7 +48,7 @@ static const char *const class_names[64] = {
     [0x33] = "software step",
     [0x34] = "watchpoint",
     [0x35] = "watchpoint",
-    [0x3c] = "brk instruction",
+    [EC_BRK] = "brk instruction",
 };
 
 /*
@@ -134,6 +138,12 @@ describe(const struct trap_frame *frame, uint64_t vector)
         n = snprintf(text, sizeof(text), "fault: %s address 0x%lx: %s (%s)",
                      access_name(class, frame->esr), frame->far, abort_name(frame->esr),
                      class_name(class));
+#if LAB >= 3
+    else if (class == EC_BRK && (frame->esr & 0xffff) == SPIN_BRK) /* in spin_lock */
+        n = snprintf(text, sizeof(text),
+                     "fault: %s is never released: a return without spin_unlock, or taken twice",
+                     ((const struct spinlock *)frame->x[16])->name);
+#endif
     else
         n = snprintf(text, sizeof(text), "fault: %s", class_name(class));
     snprintf(text + n, sizeof(text) - (size_t)n, ", in %s+0x%lx (pc %lx)",

@@ -14,10 +14,18 @@
 #define MIN_AT_MOST 1024 /* ... but no more than that */
 
 struct frames frames;
-struct zone zones[ZONES_MAX];
+struct zone zones[ZONES_MAX + 1];
 size_t nzones;
 
 /* ---- blocks ---- */
+
+void
+frames_set(uint64_t first, size_t n, uint8_t *state)
+{
+    memset(state, FRAME_NONE, n);
+    frames = (struct frames){P2V(first), n, state, 0};
+    frames.bias = (uint64_t)state - (uint64_t)frames.first / PGSIZE;
+}
 
 void
 zone_set_used(size_t first, size_t stop)
@@ -128,8 +136,7 @@ pmm_init(void)
     uint8_t *state = table(n);
     if (!state)
         return false;
-    memset(state, FRAME_NONE, n);
-    frames = (struct frames){P2V(first), n, state};
+    frames_set(first, n, state);
     for (const struct range *bank = banks; bank < banks + nbanks; bank++)
         if (bank->start < map->end_addr)
             add_bank(bank);
