@@ -46,7 +46,7 @@ test_vm_HELPERS := test/host/machine.c test/host/model.c
 test_vm_FLAGS := $(machine_FLAGS) -O2
 test_vm_LIBS := $(machine_LIBS)
 
-test_ram_FLAGS := -DLAB=2 -DSOL=2
+test_ram_FLAGS := -DLAB=3 -DSOL=3
 
 fuzz_vm_SRCS := $(test_vm_SRCS)
 fuzz_vm_HELPERS := $(test_vm_HELPERS)

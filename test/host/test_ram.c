@@ -142,15 +142,14 @@ usable_page(size_t i)
         && !overlaps(0, (uint64_t)IMAGE_PAGES * PGSIZE, base + i * PGSIZE, PGSIZE);
 }
 
+/* Are the usable ranges what the model says? */
 static void
-check(void)
+check_usable(void)
 {
     static bool listed[PAGES];
-    uint64_t highest = 0, pages = 0, mapped = 0;
     size_t n;
-
-    ram_init();
     const struct range *r = ram_usable(&n);
+
     memset(listed, 0, sizeof(listed));
     for (size_t i = 0; i < n; i++) {
         assert_true(r[i].start < r[i].end && r[i].start % PGSIZE == 0 && r[i].end % PGSIZE == 0);
@@ -160,14 +159,51 @@ check(void)
             listed[(pa - base) / PGSIZE] = true;
         }
     }
+    assert_ptr_equal(r, usable_ranges);
+    assert_int_equal(usable_ranges[n].end, 0);
     for (size_t i = 0; i < PAGES; i++) {
         uint64_t pa = base + i * PGSIZE;
         assert_int_equal(listed[i], usable_page(i));
         assert_int_equal(page_owned(pa), listed[i]);
         assert_int_equal(page_owned(pa + PGSIZE - 1), listed[i]);
-        pages += listed[i];
+    }
+}
+
+/* Are the banks what the model says, less what is not mapped? */
+static void
+check_banks(void)
+{
+    size_t n, listed = 0, pages = 0;
+    const struct range *r = ram_banks(&n);
+
+    for (size_t i = 0; i < n; i++) {
+        assert_true(r[i].start < r[i].end && r[i].start % PGSIZE == 0 && r[i].end % PGSIZE == 0);
+        assert_true(i == 0 || r[i].start > r[i - 1].end);
+        for (uint64_t pa = r[i].start; pa < r[i].end; pa += PGSIZE) {
+            assert_true(pa >= base && (pa - base) / PGSIZE < PAGES);
+            assert_true(bank_page((pa - base) / PGSIZE));
+            listed++;
+        }
+    }
+    for (size_t i = 0; i < PAGES; i++) {
+        pages += bank_page(i);
+    }
+    assert_int_equal(listed, pages);
+}
+
+static uint64_t somewhere(void);
+
+static void
+check(void)
+{
+    uint64_t highest = 0, mapped = 0;
+
+    ram_init();
+    check_banks();
+    check_usable();
+    for (size_t i = 0; i < PAGES; i++) {
         mapped += bank_page(i);
-        highest = bank_page(i) ? pa + PGSIZE : highest;
+        highest = bank_page(i) ? base + (i + 1) * PGSIZE : highest;
     }
     assert_int_equal(phystop, highest);
     assert_int_equal(pages_mapped, mapped);
@@ -180,6 +216,17 @@ check(void)
                   && bank_page((last - base) / PGSIZE);
         bool image = covers(0, (uint64_t)IMAGE_PAGES * PGSIZE, pa, length ? length : 1);
         assert_int_equal(ram_holds(pa, length), holds || image);
+    }
+
+    /* What the kernel keeps for itself later: anything, even what is in use, or no RAM, or nothing. */
+    for (uint64_t i = random_below(&seed, 4); i > 0; i--) {
+        uint64_t from = somewhere(), to = from + random_below(&seed, 40) * GRAIN;
+        ram_withdraw(from, to);
+        for (size_t j = 0; j < PAGES; j++) {
+            is_reserved[j] = is_reserved[j] || overlaps(from, to, base + j * PGSIZE, PGSIZE);
+        }
+        check_banks();
+        check_usable();
     }
 }
 
