@@ -24,6 +24,7 @@ ALLOWED = [
     (r"\.rodata(\..+)?", PROGBITS, ALLOC),
     (r"\.data(\..+)?", PROGBITS, ALLOC | WRITE),
     (r"\.bss(\..+)?", NOBITS, ALLOC | WRITE),
+    (r"\.locks", PROGBITS, ALLOC | WRITE),      # SPINLOCK
     (r"\.eh_frame", PROGBITS, ALLOC),
     (r"\.debug_\w+|\.comment|\.note\.GNU-stack", PROGBITS, 0),
     (r"\.note\.gnu\.property", NOTE, ALLOC),
