@@ -9,7 +9,9 @@
 #include "memlayout.h"
 #include "spinlock.h"
 
+#ifndef PMM_ORDERS
 #define PMM_ORDERS 11 /* 0 to 10: the largest block has 4 MiB */
+#endif
 
 /*
  * The state of the block that begins at a frame. FRAME_NONE: none begins here; the frame lies inside a

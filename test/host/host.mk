@@ -37,12 +37,12 @@ HOST_TESTS += test_kalloc test_vm test_ram
 HOST_FUZZ += fuzz_vm
 
 test_kalloc_SRCS := kern/kalloc.c
-test_kalloc_HELPERS := test/host/machine.c
+test_kalloc_HELPERS := test/host/machine.c test/host/report.c
 test_kalloc_FLAGS := $(machine_FLAGS)
 test_kalloc_LIBS := $(machine_LIBS)
 
 test_vm_SRCS := kern/vm.c kern/kalloc.c
-test_vm_HELPERS := test/host/machine.c test/host/model.c
+test_vm_HELPERS := test/host/machine.c test/host/report.c test/host/model.c
 test_vm_FLAGS := $(machine_FLAGS) -O2
 test_vm_LIBS := $(machine_LIBS)
 
@@ -153,11 +153,11 @@ run-coverage:
 	@rm -rf $(coverage_O) && mkdir -p $(coverage_O)
 	$(host_q)for f in kern/kalloc.c kern/vm.c; do \
 		$(coverage_CC) $(HOST_KERNEL_FLAGS) --coverage -O0 -c $$f -o $(coverage_O)/`basename $$f`.o || exit 1; done
-	$(host_q)for f in test_kalloc test_vm machine model; do \
+	$(host_q)for f in test_kalloc test_vm machine report model; do \
 		$(coverage_CC) -O2 -c test/host/$$f.c -o $(coverage_O)/$$f.o || exit 1; done
-	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o vm.c.o test_vm.o machine.o model.o \
+	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o vm.c.o test_vm.o machine.o report.o model.o \
 		$(machine_LIBS) -lcmocka -o test_vm
-	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o test_kalloc.o machine.o \
+	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o test_kalloc.o machine.o report.o \
 		$(machine_LIBS) -lcmocka -o test_kalloc
 	$(host_q)$(HOSTCC) $(HOST_FLAGS) $(test_ram_FLAGS) -O0 --coverage test/host/test_ram.c -lcmocka \
 		-dumpdir $(coverage_O)/ -o $(coverage_O)/test_ram

@@ -1,13 +1,8 @@
 #include "machine.h"
 
 #include <sanitizer/asan_interface.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "console.h"
 #include "kalloc.h"
 #include "page.h"
 #include "types.h"
@@ -35,22 +30,6 @@ static bool in_vm_free, flushed;
 
 uint64_t machine_kernbase, phystop;
 void (*machine_on_sync)(void);
-void (*machine_explain)(void);
-
-void
-broken(const char *format, ...)
-{
-    va_list args;
-
-    if (machine_explain) {
-        machine_explain();
-    }
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    abort();
-}
 
 /* ---- Memory ---- */
 
@@ -315,44 +294,4 @@ void
 page_fill(void *page, int byte)
 {
     memset(page, byte, PGSIZE);
-}
-
-/* ---- The console ---- */
-
-static char message[200];
-static jmp_buf *catcher;
-
-int
-cprintf(const char *format, ...)
-{
-    (void)format;
-    return 0;
-}
-
-_Noreturn void
-panic_at(const char *file, int line, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(message, sizeof(message), format, args);
-    va_end(args);
-    if (!catcher) {
-        broken("panic at %s:%d: %s", file, line, message);
-    }
-    longjmp(*catcher, 1);
-}
-
-const char *
-machine_panics(void (*fn)(void *), void *arg)
-{
-    jmp_buf here;
-
-    catcher = &here;
-    bool panicked = setjmp(here) != 0;
-    if (!panicked) {
-        fn(arg);
-    }
-    catcher = NULL;
-    return panicked ? message : NULL;
 }

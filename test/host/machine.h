@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "report.h"
+
 /* inc/memlayout.h takes KERNBASE from here: what to add to a physical address on this host. */
 extern uint64_t machine_kernbase;
 #define KERNBASE machine_kernbase
@@ -56,13 +58,5 @@ size_t machine_asked(void);
 bool machine_taken(size_t index);
 /* Called at every pte_sync, when not NULL. */
 extern void (*machine_on_sync)(void);
-
-/* Call fn(arg) and return the message of its panic, or NULL when it returned. */
-const char *machine_panics(void (*fn)(void *), void *arg);
-
-/* What was found is wrong: print it and abort. */
-_Noreturn void broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Something to print before that, when not NULL. */
-extern void (*machine_explain)(void);
 
 #endif
