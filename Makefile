@@ -70,10 +70,10 @@ endif
 all: $(O)/kernel8.img $(O)/kernel8.asm $(O)/kernel8.hdr
 
 # Everything is rebuilt when the flags change.
+ALL_FLAGS = $(CC) $(CFLAGS) $(UBSAN_FLAGS) $(LDFLAGS) $(foreach f,$(SOURCES),$f $(CFLAGS_$(subst /,_,$f)))
 $(O)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CFLAGS) $(UBSAN_FLAGS) $(LDFLAGS) $(SOURCES)' | cmp -s - $@ || \
-	    echo '$(CC) $(CFLAGS) $(UBSAN_FLAGS) $(LDFLAGS) $(SOURCES)' > $@
+	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
 .PHONY: FORCE
 FORCE:
 

@@ -28,18 +28,27 @@
 #define FRAME_KIND(state)  ((state)&0xf0u)
 
 /*
- * Frames are counted from `first` on, a multiple of the largest block: frame i begins at
- * first + i * PGSIZE, and its buddy of an order is frame i ^ (1 << order), which is in the table as well.
+ * The states of all frames, in one table. It begins and ends at multiples of the largest block, so that
+ * the buddy of any block of a zone is in it.
  */
 extern struct frames {
-    char *first;    /* address in the linear map */
-    size_t n;       /* a multiple of the largest block's frames */
+    char *first;    /* where the first frame is, in the linear map */
+    size_t n;       /* how many there are */
     uint8_t *state; /* one byte for each of them */
     uint64_t bias;  /* bias + v / PGSIZE is the address of the state of the frame at v */
 } frames;
 
-/* Set all of frames: the state of each is FRAME_NONE. */
+/* Set all of frames, for what begins at physical address `first`: the state of each is FRAME_NONE. */
 void frames_set(uint64_t first, size_t n, uint8_t *state);
+
+/* The frame that begins at address v of the linear map; a number >= frames.n if none does. */
+static inline size_t
+frame_index(const void *v)
+{
+    uint64_t offset = (uint64_t)v - (uint64_t)frames.first;
+
+    return offset >> PGSHIFT | offset << (64 - PGSHIFT); /* low bits that are not 0 go to the top */
+}
 
 /* The neighbours on a list, or the users of a shared block. */
 struct link {
@@ -53,110 +62,91 @@ struct link {
 enum watermark { WATERMARK_MIN, WATERMARK_LOW, WATERMARK_HIGH, WATERMARKS };
 
 /*
- * One bank of RAM: frames first to first + n - 1. No two zones touch. A list is a ring: its head is
- * link[n + order], and the frames on it are counted from the zone's first one.
+ * One bank of RAM. Its frames are counted from `base` on, a multiple of the largest block at or before
+ * the bank's first frame: so the buddy of the block of some order at frame i begins at frame
+ * i ^ (1 << order). A list is a ring of frames that begins and ends at its head, link[n + order].
  */
 struct zone {
-    size_t first, n;
-    struct link *link; /* n + PMM_ORDERS of them */
-    uint32_t nonempty; /* bit o is 1: the list for order o is not empty */
-    size_t pages;      /* those that can be handed out */
-    size_t free;       /* those that are free now: pmm_alloc and pmm_free keep count */
-    size_t
-        watermark[WATERMARKS]; /* free pages at which there is cause to make room; see pmm_wanted */
+    uint64_t base;                /* physical address of frame 0 */
+    size_t n;                     /* the bank ends before frame n */
+    struct link *link;            /* n + PMM_ORDERS of them */
+    uint8_t *state;               /* of frame 0, in the table of all frames */
+    size_t free;                  /* pages that are free now: pmm_alloc and pmm_free keep count */
+    uint64_t nonempty;            /* bit o is 1: the list for order o is not empty */
+    size_t pages;                 /* pages that can be handed out */
+    size_t watermark[WATERMARKS]; /* free pages at which there is cause to make room: pmm_wanted */
 };
 
+/* In ascending order; behind the last one is one with n = 0. No two of them touch. */
 #define ZONES_MAX 16
-extern struct zone zones[ZONES_MAX + 1]; /* behind the last one, one with n = 0 */
+extern struct zone zones[ZONES_MAX + 1];
 extern size_t nzones;
 
 extern struct spinlock pmm_lock; /* for all of the above; no other lock is held with it */
 
-/* The frame that begins at address v of the linear map; a number >= frames.n if none does. */
-static inline size_t
-frame_index(const void *v)
-{
-    uint64_t offset = (uint64_t)v - (uint64_t)frames.first;
-
-    return offset >> PGSHIFT | offset << (64 - PGSHIFT); /* low bits that are not 0 go to the top */
-}
-
-/* The physical address of frame i. */
-static inline uint64_t
-frame_pa(size_t i)
-{
-    return V2P(frames.first) + i * PGSIZE;
-}
-
-/* The zone of frame i (any number); NULL: it is in none. */
+/*
+ * The zone that a frame beginning at physical address pa belongs to, if any does (unaligned: none), and
+ * which of its frames that is. NULL: there is no such zone.
+ */
 static inline struct zone *
-zone_of(size_t i)
+zone_of(uint64_t pa, size_t *i)
 {
     struct zone *z = zones;
 
     do {
-        if (i - z->first < z->n)
+        uint64_t offset = pa - z->base;
+        *i = offset >> PGSHIFT | offset << (64 - PGSHIFT); /* as in frame_index */
+        if (*i < z->n)
             return z;
     } while ((++z)->n != 0);
     return NULL;
 }
 
-/* The link of frame i, which must be in a zone. */
-static inline struct link *
-link_of(size_t i)
-{
-    const struct zone *z = zone_of(i);
-
-    return &z->link[i - z->first];
-}
-
-/* The first free block of the order; its list must not be empty. */
+/* The first block on the list of this order, which must not be empty. */
 static inline size_t
 zone_first(const struct zone *z, unsigned order)
 {
-    return z->first + z->link[z->n + order].next;
+    return z->link[z->n + order].next;
 }
 
 /* The block of this order that begins at frame i is free from now on: its state and the list say so. */
 static inline void
 zone_push(struct zone *z, size_t i, unsigned order)
 {
-    uint32_t head = (uint32_t)z->n + order, self = (uint32_t)(i - z->first);
-    struct link *link = z->link;
-    uint32_t next = link[head].next;
+    size_t head = z->n + order, next = z->link[head].next;
 
-    link[self].next = next;
-    link[self].prev = head;
-    link[next].prev = self;
-    link[head].next = self;
-    z->nonempty |= 1U << order;
-    frames.state[i] = (uint8_t)(FRAME_FREE + order);
+    z->link[i].next = (uint32_t)next;
+    z->link[i].prev = (uint32_t)head;
+    z->link[next].prev = (uint32_t)i;
+    z->link[head].next = (uint32_t)i;
+    z->nonempty |= 1UL << order;
+    z->state[i] = (uint8_t)(FRAME_FREE + order);
 }
 
 /* The free block of this order at frame i comes off its list, and no block begins there any more. */
 static inline void
 zone_remove(struct zone *z, size_t i, unsigned order)
 {
-    struct link *link = z->link;
-    uint32_t next = link[i - z->first].next, prev = link[i - z->first].prev;
+    size_t next = z->link[i].next, prev = z->link[i].prev;
 
-    link[prev].next = next;
-    link[next].prev = prev;
+    z->link[prev].next = (uint32_t)next;
+    z->link[next].prev = (uint32_t)prev;
     if (next == prev) /* only the head is left */
-        z->nonempty &= ~(1U << order);
-    frames.state[i] = FRAME_NONE;
+        z->nonempty &= ~(1UL << order);
+    z->state[i] = FRAME_NONE;
 }
 
 /*
  * Frames first to stop - 1 are in use: as few blocks as there can be, which the caller may free by
  * order or by range. They must have been in no free block.
  */
-void zone_set_used(size_t first, size_t stop);
+void zone_set_used(const struct zone *z, size_t first, size_t stop);
 
 /*
- * A new zone for frames first to first + n - 1, none of them free; link: room for n + PMM_ORDERS. The
- * frames must be in the table, with the state FRAME_NONE. Returns it.
+ * One more zone, for the bank [start, stop), behind all others; its frames are reserved until somebody
+ * frees them. It must be within `frames`. link: room for zone_links(start, stop) of them.
  */
-struct zone *zone_add(size_t first, size_t n, struct link *link);
+struct zone *zone_add(uint64_t start, uint64_t stop, struct link *link);
+size_t zone_links(uint64_t start, uint64_t stop);
 
 #endif

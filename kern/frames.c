@@ -39,10 +39,11 @@ supply(void)
 
     while (pa == 0 && order > 0)
         pa = pmm_alloc(--order);
-    size_t i = frame_index(P2V(pa)), n = 1UL << order;
-    if (pa == 0 || i >= frames.n || frames.state[i] != FRAME_USED + order)
+    size_t i, n = 1UL << order;
+    const struct zone *z = zone_of(pa, &i);
+    if (pa == 0 || !z || z->state[i] != FRAME_USED + order)
         return 0;
-    memset(&frames.state[i], FRAME_USED, n);
+    memset(&z->state[i], FRAME_USED, n);
     free_range(P2V(pa), P2V(pa + n * PGSIZE));
     return n;
 }
@@ -53,10 +54,10 @@ empty_zones(void)
 {
     size_t n = nzones;
 
+    memset(frames.state, FRAME_NONE, frames.n);
     for (nzones = 0; nzones < n;) {
         const struct zone *z = &zones[nzones];
-        memset(&frames.state[z->first], FRAME_NONE, z->n);
-        zone_add(z->first, z->n, z->link);
+        zone_add(z->base, z->base + z->n * PGSIZE, z->link);
     }
 }
 

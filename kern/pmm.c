@@ -10,80 +10,66 @@ SPINLOCK(pmm_lock);
 #if SOL >= 3
 #define USERS_MAX 0x7fffffffu
 
-/* Frame i begins a block of this order that was in use, and is free now. */
-static inline void
-free_block(struct zone *z, size_t i, unsigned order)
+/*
+ * Both of these work on a copy of the zone: it stays in registers, while any store to the tables could
+ * change the original, for all that the compiler knows.
+ */
+
+/* The block of this order at frame i, which was in use, is free now. */
+static inline __attribute__((always_inline)) void
+give_back(struct zone *zone, size_t i, unsigned order)
 {
-    z->free += 1UL << order;
-    frames.state[i] = FRAME_NONE;
-    for (; order < PMM_ORDERS - 1; order++) {
-        size_t buddy = i ^ (1UL << order);
-        if (frames.state[buddy] != FRAME_FREE + order)
-            break;
-        zone_remove(z, buddy, order);
+    struct zone z = *zone;
+
+    z.free += 1UL << order;
+    while (order < PMM_ORDERS - 1 && z.state[i ^ 1UL << order] == FRAME_FREE + order) {
+        z.state[i] = FRAME_NONE;
+        zone_remove(&z, i ^ 1UL << order, order);
         i &= ~(1UL << order);
+        order++;
     }
-    zone_push(z, i, order);
+    zone_push(&z, i, order);
+    zone->free = z.free;
+    zone->nonempty = z.nonempty;
 }
 
-/* A block of this order out of z, in use. There is one. */
-static inline size_t
-take_from(struct zone *z, unsigned order)
+/* A block of this order out of the zone, which has one, or a larger one to split. Returns its frame. */
+static inline __attribute__((always_inline)) size_t
+take(struct zone *zone, unsigned order)
 {
-    unsigned have = order + (unsigned)__builtin_ctz(z->nonempty >> order);
-    size_t i = zone_first(z, have);
+    struct zone z = *zone;
+    unsigned have = order + (unsigned)__builtin_ctzl(z.nonempty >> order);
+    size_t i = zone_first(&z, have);
 
-    zone_remove(z, i, have);
+    zone_remove(&z, i, have);
     while (have > order) { /* the upper half stays free */
         have--;
-        zone_push(z, i + (1UL << have), have);
+        zone_push(&z, i + (1UL << have), have);
     }
-    z->free -= 1UL << order;
-    frames.state[i] = (uint8_t)(FRAME_USED + order);
+    z.state[i] = (uint8_t)(FRAME_USED + order);
+    zone->free = z.free - (1UL << order);
+    zone->nonempty = z.nonempty;
     return i;
-}
-
-static inline uint64_t
-take_block(unsigned order)
-{
-    struct zone *z = zones;
-    uint64_t pa = 0;
-
-    uint64_t flags = spin_lock(&pmm_lock);
-    do {
-        if (z->nonempty >> order) {
-            pa = frame_pa(take_from(z, order));
-            break;
-        }
-    } while ((++z)->n != 0);
-    spin_unlock(&pmm_lock, flags);
-    return pa;
 }
 
 /* With the help of what kalloc keeps. */
 static __attribute__((cold, noinline)) uint64_t
-drain_and_take(unsigned order)
+drain_and_alloc(unsigned order)
 {
-    uint64_t pa = 0;
-
-    while (pa == 0 && kcache_drain(KCACHE_MAX) > 0)
-        pa = take_block(order);
-    return pa;
+    return kcache_drain(KCACHE_MAX) > 0 ? pmm_alloc(order) : 0;
 }
 
-/* The frame at which the block begins that frame i belongs to; frames.n: to none. */
+/* The frame at which the block begins that frame i belongs to; z->n: to none. */
 static size_t
-block_of(size_t i)
+block_of(const struct zone *z, size_t i)
 {
-    if (i >= frames.n)
-        return frames.n;
     for (unsigned order = 0; order < PMM_ORDERS; order++) {
         size_t head = ROUNDDOWN(i, 1UL << order);
-        uint8_t state = frames.state[head];
+        uint8_t state = z->state[head];
         if (state != FRAME_NONE)
-            return i - head < 1UL << FRAME_ORDER(state) ? head : frames.n;
+            return i - head < 1UL << FRAME_ORDER(state) ? head : z->n;
     }
-    return frames.n;
+    return z->n;
 }
 
 /*
@@ -91,10 +77,10 @@ block_of(size_t i)
  * last of them ends.
  */
 static int
-check_in_use(size_t i, size_t stop, size_t *after)
+check_in_use(const struct zone *z, size_t i, size_t stop, size_t *after)
 {
     while (i < stop) {
-        uint8_t state = frames.state[i];
+        uint8_t state = z->state[i];
         if (FRAME_KIND(state) == FRAME_SHARED)
             return -EBUSY;
         if (FRAME_KIND(state) != FRAME_USED)
@@ -106,21 +92,21 @@ check_in_use(size_t i, size_t stop, size_t *after)
 }
 
 static int
-free_frames(size_t first, size_t npages)
+free_frames(struct zone *z, size_t first, size_t npages)
 {
-    size_t before = block_of(first), stop = first + npages, after;
+    size_t before = block_of(z, first), stop = first + npages, after;
 
-    if (before >= frames.n || npages == 0 || npages > frames.n - first)
+    if (before == z->n || npages == 0 || npages > z->n - first)
         return -EINVAL;
-    int error = check_in_use(before, stop, &after);
+    int error = check_in_use(z, before, stop, &after);
     if (error)
         return error;
-    zone_set_used(before, first);
-    zone_set_used(stop, after);
-    zone_set_used(first, stop);
+    zone_set_used(z, before, first);
+    zone_set_used(z, stop, after);
+    zone_set_used(z, first, stop);
     while (first < stop) {
-        unsigned order = FRAME_ORDER(frames.state[first]);
-        free_block(zone_of(first), first, order);
+        unsigned order = FRAME_ORDER(z->state[first]);
+        give_back(z, first, order);
         first += 1UL << order;
     }
     return 0;
@@ -131,10 +117,20 @@ uint64_t
 pmm_alloc(unsigned order)
 {
 #if SOL >= 3
+    struct zone *z = zones;
+    uint64_t pa = 0;
+
     if (order >= PMM_ORDERS)
         return 0;
-    uint64_t pa = take_block(order);
-    return pa != 0 ? pa : drain_and_take(order);
+    uint64_t flags = spin_lock(&pmm_lock);
+    do {
+        if (z->nonempty >> order) {
+            pa = z->base + take(z, order) * PGSIZE;
+            break;
+        }
+    } while ((++z)->n != 0);
+    spin_unlock(&pmm_lock, flags);
+    return pa ? pa : drain_and_alloc(order);
 #else
     /* Lab 3: your code here. */
     (void)order;
@@ -146,17 +142,18 @@ int
 pmm_free(uint64_t pa, unsigned order)
 {
 #if SOL >= 3
-    size_t i = frame_index(P2V(pa));
     int error = -EINVAL;
+    size_t i;
 
-    if (i >= frames.n || order >= PMM_ORDERS)
-        return -EINVAL;
     uint64_t flags = spin_lock(&pmm_lock);
-    if (frames.state[i] == FRAME_USED + order) {
-        free_block(zone_of(i), i, order);
-        error = 0;
-    } else if (frames.state[i] == FRAME_SHARED + order) {
-        error = -EBUSY;
+    struct zone *z = zone_of(pa, &i);
+    if (z && order < PMM_ORDERS) {
+        if (z->state[i] == FRAME_USED + order) {
+            give_back(z, i, order);
+            error = 0;
+        } else if (z->state[i] == FRAME_SHARED + order) {
+            error = -EBUSY;
+        }
     }
     spin_unlock(&pmm_lock, flags);
     return error;
@@ -171,9 +168,11 @@ int
 pmm_free_range(uint64_t pa, size_t npages)
 {
 #if SOL >= 3
-    uint64_t flags = spin_lock(&pmm_lock);
-    int error = free_frames(frame_index(P2V(pa)), npages);
+    size_t i;
 
+    uint64_t flags = spin_lock(&pmm_lock);
+    struct zone *z = zone_of(pa, &i);
+    int error = z ? free_frames(z, i, npages) : -EINVAL;
     spin_unlock(&pmm_lock, flags);
     return error;
 #else
@@ -187,22 +186,20 @@ int
 page_share(uint64_t pa)
 {
 #if SOL >= 3
-    size_t i = frame_index(P2V(pa));
-    int result = -EINVAL;
+    int users = -EINVAL;
+    size_t i;
 
-    if (i >= frames.n)
-        return -EINVAL;
     uint64_t flags = spin_lock(&pmm_lock);
-    struct link *link = link_of(i);
-    if (FRAME_KIND(frames.state[i]) == FRAME_USED) {
-        frames.state[i] |= FRAME_SHARED;
-        link->users = 2;
-        result = 2;
-    } else if (FRAME_KIND(frames.state[i]) == FRAME_SHARED) {
-        result = link->users < USERS_MAX ? (int)++link->users : -EBUSY;
+    const struct zone *z = zone_of(pa, &i);
+    if (z && FRAME_KIND(z->state[i]) == FRAME_USED) {
+        z->state[i] |= FRAME_SHARED;
+        z->link[i].users = 2;
+        users = 2;
+    } else if (z && FRAME_KIND(z->state[i]) == FRAME_SHARED) {
+        users = z->link[i].users < USERS_MAX ? (int)++z->link[i].users : -EBUSY;
     }
     spin_unlock(&pmm_lock, flags);
-    return result;
+    return users;
 #else
     /* Lab 3: your code here. */
     (void)pa;
@@ -214,23 +211,22 @@ int
 page_unshare(uint64_t pa)
 {
 #if SOL >= 3
-    size_t i = frame_index(P2V(pa));
-    int result = -EINVAL;
+    int users = -EINVAL;
+    size_t i;
 
-    if (i >= frames.n)
-        return -EINVAL;
     uint64_t flags = spin_lock(&pmm_lock);
-    unsigned order = FRAME_ORDER(frames.state[i]);
-    if (frames.state[i] == FRAME_USED + order) {
-        free_block(zone_of(i), i, order);
-        result = 0;
-    } else if (frames.state[i] == FRAME_SHARED + order) {
-        result = (int)--link_of(i)->users;
-        if (result == 1)
-            frames.state[i] = (uint8_t)(FRAME_USED + order);
+    struct zone *z = zone_of(pa, &i);
+    unsigned order = z ? FRAME_ORDER(z->state[i]) : 0;
+    if (z && z->state[i] == FRAME_USED + order) {
+        give_back(z, i, order);
+        users = 0;
+    } else if (z && z->state[i] == FRAME_SHARED + order) {
+        users = (int)--z->link[i].users;
+        if (users == 1)
+            z->state[i] = (uint8_t)(FRAME_USED + order);
     }
     spin_unlock(&pmm_lock, flags);
-    return result;
+    return users;
 #else
     /* Lab 3: your code here. */
     (void)pa;
@@ -243,13 +239,16 @@ page_refs(uint64_t pa)
 {
 #if SOL >= 3
     unsigned users = 0;
+    size_t i;
 
     uint64_t flags = spin_lock(&pmm_lock);
-    size_t i = block_of(frame_index(P2V(ROUNDDOWN(pa, PGSIZE))));
-    if (i < frames.n && FRAME_KIND(frames.state[i]) == FRAME_USED)
-        users = 1;
-    else if (i < frames.n && FRAME_KIND(frames.state[i]) == FRAME_SHARED)
-        users = link_of(i)->users;
+    const struct zone *z = zone_of(ROUNDDOWN(pa, PGSIZE), &i);
+    if (z && (i = block_of(z, i)) < z->n) {
+        if (FRAME_KIND(z->state[i]) == FRAME_USED)
+            users = 1;
+        else if (FRAME_KIND(z->state[i]) == FRAME_SHARED)
+            users = z->link[i].users;
+    }
     spin_unlock(&pmm_lock, flags);
     return users;
 #else

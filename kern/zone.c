@@ -28,9 +28,9 @@ frames_set(uint64_t first, size_t n, uint8_t *state)
 }
 
 void
-zone_set_used(size_t first, size_t stop)
+zone_set_used(const struct zone *z, size_t first, size_t stop)
 {
-    memset(&frames.state[first], FRAME_NONE, stop - first);
+    memset(&z->state[first], FRAME_NONE, stop - first);
     while (first < stop) {
         /* The largest block that may begin here: by alignment, and by what is left. */
         unsigned order = PMM_ORDERS - 1;
@@ -38,19 +38,28 @@ zone_set_used(size_t first, size_t stop)
             order = (unsigned)__builtin_ctzl(first);
         while (1UL << order > stop - first)
             order--;
-        frames.state[first] = (uint8_t)(FRAME_USED + order);
+        z->state[first] = (uint8_t)(FRAME_USED + order);
         first += 1UL << order;
     }
 }
 
+size_t
+zone_links(uint64_t start, uint64_t stop)
+{
+    return (stop - ROUNDDOWN(start, LARGEST * PGSIZE)) / PGSIZE + PMM_ORDERS;
+}
+
 struct zone *
-zone_add(size_t first, size_t n, struct link *link)
+zone_add(uint64_t start, uint64_t stop, struct link *link)
 {
     struct zone *z = &zones[nzones++];
+    uint64_t base = ROUNDDOWN(start, LARGEST * PGSIZE);
 
-    *z = (struct zone){.first = first, .n = n, .link = link};
-    for (size_t i = n; i < n + PMM_ORDERS; i++)
-        link[i].next = link[i].prev = (uint32_t)i;
+    *z = (struct zone){.base = base, .n = (stop - base) / PGSIZE, .link = link};
+    z->state = &frames.state[frame_index(P2V(base))];
+    for (size_t head = z->n; head < z->n + PMM_ORDERS; head++)
+        link[head].next = link[head].prev = (uint32_t)head;
+    zones[nzones].n = 0;
     return z;
 }
 
@@ -72,13 +81,13 @@ table(size_t n)
 static void
 hand_over(struct zone *z, uint64_t start, uint64_t stop)
 {
-    size_t first = frame_index(P2V(start)), last = first + (stop - start) / PGSIZE;
+    size_t first = (start - z->base) / PGSIZE, last = (stop - z->base) / PGSIZE;
 
-    zone_set_used(first, last);
+    z->pages += last - first;
+    zone_set_used(z, first, last);
     while (first < last) {
-        unsigned order = FRAME_ORDER(frames.state[first]);
-        z->pages += 1UL << order;
-        pmm_free(frame_pa(first), order);
+        unsigned order = FRAME_ORDER(z->state[first]);
+        pmm_free(z->base + first * PGSIZE, order);
         first += 1UL << order;
     }
 }
@@ -97,21 +106,19 @@ take_over(struct zone *z, uint64_t start, uint64_t stop)
     }
 }
 
-/* The zone for a bank. If its links find no room, only for a part of the bank. */
+/* The zone for the bank [start, stop). If its links find no room, only for a part of it. */
 static void
-add_bank(const struct range *bank)
+add_bank(uint64_t start, uint64_t stop)
 {
-    size_t first = frame_index(P2V(bank->start));
-    uint64_t n = (MIN(bank->end, memmap_get()->end_addr) - bank->start) / PGSIZE, described = n;
+    uint64_t described = stop;
     struct link *link = NULL;
 
-    while (described > 0 && !(link = table((described + PMM_ORDERS) * sizeof(*link))))
-        described /= 2;
-    if (described < n)
-        cprintf("Memory: not using %lx-%lx: no room for the pmm's links\n",
-                bank->start + described * PGSIZE, bank->start + n * PGSIZE);
-    if (described > 0)
-        zone_add(first, described, link);
+    while (described > start && !(link = table(zone_links(start, described) * sizeof(*link))))
+        described = ROUNDDOWN(start + (described - start) / 2, PGSIZE);
+    if (described < stop)
+        cprintf("Memory: not using %lx-%lx: no room for the pmm's links\n", described, stop);
+    if (described > start)
+        zone_add(start, described, link);
 }
 
 static void
@@ -130,7 +137,7 @@ pmm_init(void)
     const struct memmap *map = memmap_get();
     size_t nbanks;
     const struct range *banks = ram_banks(&nbanks);
-    uint64_t first = ROUNDDOWN(map->start_addr, LARGEST * PGSIZE);
+    uint64_t first = ROUNDDOWN(map->start_addr, LARGEST * PGSIZE), done = 0;
     size_t n = ROUNDUP(map->end_addr - first, LARGEST * PGSIZE) / PGSIZE;
 
     uint8_t *state = table(n);
@@ -139,14 +146,15 @@ pmm_init(void)
     frames_set(first, n, state);
     for (const struct range *bank = banks; bank < banks + nbanks; bank++)
         if (bank->start < map->end_addr)
-            add_bank(bank);
+            add_bank(bank->start, MIN(bank->end, map->end_addr));
 
     /* What is usable is what the firmware says, whatever the memmap has become. */
     for (struct zone *z = zones; z < zones + nzones; z++) {
-        uint64_t start = frame_pa(z->first), stop = start + z->n * PGSIZE;
+        uint64_t stop = z->base + z->n * PGSIZE;
         for (const struct range *r = usable_ranges; r->end != 0; r++)
-            if (r->start < stop && r->end > start)
-                take_over(z, MAX(r->start, start), MIN(r->end, stop));
+            if (r->start >= done && r->start < stop)
+                take_over(z, r->start, MIN(r->end, stop));
+        done = stop;
         set_watermarks(z);
     }
     memmap_reserve(map->start_addr, map->end_addr);
