@@ -9,8 +9,10 @@
 #include "spinlock.h"
 #include "zone.h"
 
+#ifndef KCACHE_MAX
 #define KCACHE_MAX   64 /* kfree drains a batch when there are as many pages on the list */
 #define KCACHE_BATCH 32
+#endif
 
 extern struct spinlock kmem_lock; /* for kmem; not held while the pmm is called */
 
