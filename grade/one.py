@@ -59,7 +59,8 @@ def prepare(root: Path, number: int | None, scratch: Path, *, base: str = "submi
         raise build.Trouble(f"the release that this branch stands on has no lab {number}")
     if sol is None:
         sol = number if own and tree.staff else 0
-    taken_from = [n for n in sorted(course) if n <= number]
+    # A student's branch is built as a whole, and what a later lab extends needs that lab's files too.
+    taken_from = [n for n in sorted(course) if n <= number or own and not tree.staff]
     if base == "reference":
         if not tree.staff:
             raise submission.BadSubmission("--base reference needs staff's source tree")

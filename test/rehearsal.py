@@ -1,7 +1,8 @@
 """A small course to play releases with: a source of three labs, in a git repository of its own.
 
 Fast to cut and to clone, and with one of everything that matters: exercises at both ends of a file
-and between staff functions, blocks of later labs in shared files, a Makefile, a script, a binary.
+and between staff functions, exercises that a later lab has the student extend, blocks of later labs
+in shared files, a Makefile, a script, a binary.
 """
 
 from __future__ import annotations
@@ -117,7 +118,15 @@ free_range(void *from, void *to)
 char *
 kalloc(void)
 {
-#if SOL >= 2
+#if SOL >= 3
+    struct run *r = free_list;
+
+    while (r == NULL && refill_from_pmm() > 0)
+        r = free_list;
+    if (r != NULL)
+        free_list = r->next;
+    return (char *)r;
+#elif SOL >= 2
     struct run *r = free_list;
 
     if (r != NULL)
@@ -140,11 +149,27 @@ kcount(void)
     return n;
 }
 
+#if SOL >= 3
+static int
+is_shared(char *v)
+{
+    return page_refs(V2P(v)) > 1;
+}
+#endif
+
 /* Gives a page back. */
 void
 kfree(char *v)
 {
-#if SOL >= 2
+#if SOL >= 3
+    struct run *r = (struct run *)v;
+
+    if (is_shared(v))
+        return drop_one_user(v);
+    memset(v, JUNK, PGSIZE);
+    r->next = free_list;
+    free_list = r;
+#elif SOL >= 2
     struct run *r = (struct run *)v;
 
     memset(v, JUNK, PGSIZE);
@@ -228,24 +253,27 @@ exercises = [{names}]
 """
 
 
-def lab_toml(title: str, files: list[str], exercises: list[tuple[str, str]], optional: list[str]) -> str:
+def lab_toml(
+    title: str, files: list[str], exercises: list[tuple[str, str]], optional: list[str], extended: list[str]
+) -> str:
     def quoted(values: list[str]) -> str:
         return ", ".join(f'"{value}"' for value in values)
 
     return LAB_TOML.format(
         title=title,
         files=quoted(files),
-        student=quoted(sorted({file for _, file in exercises})),
+        student=quoted(sorted({*extended, *(file for _, file in exercises)})),
         optional=quoted(optional),
         exercises=", ".join(f'{{ name = "{name}", file = "{file}" }}' for name, file in exercises),
         names=quoted([name for name, _ in exercises]),
     )
 
 
-LABS = {
-    1: ("Boot", [], [("el2_to_el1", "kern/entry.S"), ("uart_putc", "kern/uart.c")], ["kern/scratch.c"]),
-    2: ("Pages", ["kern/kalloc.c"], [("kalloc", "kern/kalloc.c"), ("kfree", "kern/kalloc.c")], []),
-    3: ("Frames", ["kern/pmm.c", "inc/pmm.h"], [("pmm_alloc", "kern/pmm.c")], []),
+# Title, files, exercises, optional files, and earlier labs' files that the student extends.
+LABS: dict[int, tuple[str, list[str], list[tuple[str, str]], list[str], list[str]]] = {
+    1: ("Boot", [], [("el2_to_el1", "kern/entry.S"), ("uart_putc", "kern/uart.c")], ["kern/scratch.c"], []),
+    2: ("Pages", ["kern/kalloc.c"], [("kalloc", "kern/kalloc.c"), ("kfree", "kern/kalloc.c")], [], []),
+    3: ("Frames", ["kern/pmm.c", "inc/pmm.h"], [("pmm_alloc", "kern/pmm.c")], [], ["kern/kalloc.c"]),
 }
 
 
@@ -273,8 +301,8 @@ def source_files() -> dict[str, str | bytes]:
         ".ci/run": "#!/bin/sh\nmake test\n",
         "labs/lab2/mutants/leak.patch": "+    free_list = NULL;  /* forgets the list */\n",
     }
-    for number, (title, brought, exercises, optional) in LABS.items():
-        files[f"labs/lab{number}/lab.toml"] = lab_toml(title, brought, exercises, optional)
+    for number, (title, brought, exercises, optional, extended) in LABS.items():
+        files[f"labs/lab{number}/lab.toml"] = lab_toml(title, brought, exercises, optional, extended)
         files[f"labs/lab{number}/README.md"] = HANDOUT.format(n=number, title=title)
         files[f"labs/lab{number}/check.c"] = f"/* Checks of lab {number}. */\n"
     for name in WORK_FILES:

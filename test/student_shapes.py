@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,19 +24,25 @@ STYLES = ("in place", "rewritten", "helpers", "crlf", "crlf committed")
 # --- editing ------------------------------------------------------------------------------------
 
 
-def solved_by(files: cut.Source, lab: int, solved: int, style: str) -> dict[str, str]:
-    """The exercise files of release `lab` after a student has done labs 1 to `solved` in `style`."""
+def solved_by(files: cut.Source, lab: int, solved: int, style: str, skipped: Container[int] = ()) -> dict[str, str]:
+    """The exercise files of release `lab` after a student has done labs 1 to `solved` in `style`, but
+    for those `skipped`.
+
+    An exercise that a later lab has the student extend looks as lab `solved` leaves it.
+    """
     release = cut.Cut(files, lab, 0)
+    done = {path: entry.number for entry in files.labs if entry.number <= solved and entry.number not in skipped
+            for path in (*entry.student, *entry.optional)}  # the last lab in which the student worked on the file
     found: dict[str, list[rules.Spot]] = {}
     for spot in rules.spots(release, helpers=True):
-        if spot.lab <= solved:
+        if spot.lab <= done.get(spot.path, 0):
             found.setdefault(spot.path, []).append(spot)
     result = {}
     for path, places in found.items():
         lines = release.text(path).decode().split("\n")
         for spot in reversed(places):
             file = release.origin[path]
-            kept = file.kept(lab, spot.lab)
+            kept = file.kept(lab, done[path])
             answer = [file.lines[n].decode() for n in kept if spot.region.first < n < spot.region.last]
             _edit(lines, spot, answer, style)
         result[path] = "\n".join(lines)
@@ -77,10 +83,12 @@ class Corrections:
         self._put(f"labs/lab{lab}/README.md", lambda text: text + "\nErratum: read twice.\n")
 
     def header(self, path: str = "inc/types.h") -> None:
+        name = f"CORRECTED_{Path(path).stem.upper()}"
+
         def change(text: str) -> str:
-            if "CORRECTED" in text:
-                return text.replace("CORRECTED 1", "CORRECTED 2")
-            return text.replace("#define", "#define CORRECTED 1\n#define", 1)
+            if known := re.search(rf"{name} (\d+)", text):
+                return text.replace(known[0], f"{name} {int(known[1]) + 1}")
+            return text.replace("#define", f"#define {name} 1\n#define", 1)
 
         self._put(path, change)
 
@@ -173,6 +181,7 @@ class Student(Folder):
         self.course, self.style = course, style
         self.made: list[str] = []
         self.solved = 0
+        self.skipped: tuple[int, ...] = ()
         self.extra: dict[str, str] = {}
         self.named_course = False
 
@@ -260,8 +269,8 @@ class Student(Folder):
 
     def solve(self, lab: int, release: cut.Source) -> None:
         """Does the exercises of one lab on the release that is checked out."""
-        before = solved_by(release, lab, lab - 1, self.style)
-        after = solved_by(release, lab, lab, self.style)
+        before = solved_by(release, lab, lab - 1, self.style, self.skipped)
+        after = solved_by(release, lab, lab, self.style, self.skipped)
         self.solved = lab
         is_repository = (self.path / ".git").exists()
         for path, text in after.items():
@@ -309,7 +318,8 @@ class Student(Folder):
         stage = self.course.stage if stage is None else stage
         tip = self.course.stages.tips[stage][f"lab{lab}"]
         self.git("merge-base", "--is-ancestor", tip, "HEAD")
-        wanted = solved_by(self.course.stages.files(stage), lab, self.solved, self.style) | self.extra
+        solved = solved_by(self.course.stages.files(stage), lab, self.solved, self.style, self.skipped)
+        wanted = solved | self.extra
         ours, theirs = self._tree("HEAD"), self._tree(tip)
         for path, blob in theirs.items():
             if path in wanted:
@@ -333,8 +343,8 @@ class Student(Folder):
 
 
 # --- ways through the labs ----------------------------------------------------------------------
-# Stage 0: lab 1 is out.  1: lab 2 too.  2: corrections of lab 1.  3 and on: further labs and
-# corrections.  Each way ends at the last stage; `labs` is how many labs the course has.
+# Stage 0: lab 1 is out.  1: lab 2 too.  2: corrections of lab 1.  3: of lab 2.  4: lab 3 is out.
+# 5: corrections of all three.  Each way ends at the last stage; `labs` is how many labs the course has.
 
 
 def solve_here(student: Student, lab: int, stage: int) -> None:
@@ -408,7 +418,7 @@ def merging(student: Student, labs: int) -> None:
 
 
 def by_hand(student: Student, labs: int) -> None:
-    """The handout's own sequence, with git alone."""
+    """The handout's own sequence, with git alone; corrections of an earlier lab on its own branch."""
 
     def rebase(onto: str) -> None:
         """As git does it: the commits are copied, and the copies count from then on."""
@@ -418,31 +428,46 @@ def by_hand(student: Student, labs: int) -> None:
         assert [student.git("log", "-1", "--format=%s", commit) for commit in copies] == subjects
         student.made = copies
 
+    def out(lab: int) -> int:
+        return next(stage for stage, tips in enumerate(student.course.stages.tips) if f"lab{lab}" in tips)
+
+    last = len(student.course.stages.tips) - 1
     solve_here(student, 1, 0)
-    lab1 = list(student.made)
-    student.course.wind(1)
-    student.git("fetch", "-q")
-    student.git("checkout", "-q", "-b", "dev-lab2")
-    rebase("origin/lab2")
-    student.check(2)
-    solve_here(student, 2, 1)
-    student.course.wind(len(student.course.stages.tips) - 1)
-    student.git("fetch", "-q")
-    rebase("origin/lab2")
-    student.check(2)
-    lab2, student.made = student.made, lab1
-    student.git("checkout", "-q", "dev")
-    student.solved, later = 1, student.solved
-    rebase("origin/lab1")
-    student.check(1)
-    student.solved = later
-    student.made += lab2
-    student.git("checkout", "-q", "dev-lab2")
-    student.work("update")
-    for lab in range(3, labs + 1):
-        student.work("next-lab")
+    finished = []
+    for lab in range(2, labs + 1):
+        finished.append(list(student.made))
+        student.course.wind(out(lab))
+        student.git("fetch", "-q")
+        student.git("checkout", "-q", "-b", f"dev-lab{lab}")
+        rebase(f"origin/lab{lab}")
         student.check(lab)
         solve_here(student, lab, student.course.stage)
+        student.course.wind(out(lab + 1) - 1 if lab < labs else last)
+        student.git("fetch", "-q")
+        rebase(f"origin/lab{lab}")
+        student.check(lab)
+    newest, student.made = student.made, finished[0]
+    student.git("checkout", "-q", "dev")
+    student.solved = 1
+    rebase("origin/lab1")
+    student.check(1)
+    student.solved = labs
+    student.made += newest
+    student.git("checkout", "-q", f"dev-lab{labs}")
+    student.work("update")
+    student.check(labs)
+
+
+def skipping(student: Student, labs: int) -> None:
+    """Never does lab 2: goes on with lab 3 at once, and writes of kalloc what it is there."""
+    solve_here(student, 1, 0)
+    last = len(student.course.stages.tips) - 1
+    student.course.wind(last)
+    student.work("next-lab", "--lab", str(labs))
+    student.skipped = tuple(range(2, labs))
+    student.check(labs)
+    solve_here(student, labs, last)
+    student.work("update")
     student.check(labs)
 
 
@@ -458,5 +483,5 @@ STARTS: dict[str, Callable[[Student], None]] = {
     "template": Student.template,
     "zip of Windows": Student.zip_of_windows,
 }
-WAYS = {"careful": careful, "late": late, "early": early, "merging": merging, "by hand": by_hand}
+WAYS = {"careful": careful, "late": late, "early": early, "merging": merging, "by hand": by_hand, "skipping": skipping}
 OWN_HISTORY = ("zip", "template", "zip of Windows")
