@@ -14,7 +14,21 @@
 #define KCACHE_BATCH 32
 #endif
 
-extern struct spinlock kmem_lock; /* for kmem; not held while the pmm is called */
+/*
+ * With the pmm behind the list, kalloc and kfree (kalloc.h) have more to do than in lab 2:
+ *
+ * - kalloc: a page that leaves the list is in use (kcache_unmark). An empty list is refilled; NULL means
+ *   that the pmm has no page left either.
+ * - kfree: only a page that kcache_mark accepts goes to the list; that the allocator owns it is not enough
+ *   any more. A shared page has one user less, keeps its content, and does not go to the list. For all else
+ *   it panics, and nothing has changed: NULL, an address that is not page-aligned, a page that is free
+ *   already (on the list or with the pmm), one that is reserved, or part of a larger block.
+ * - kmem.count is how many pages are on the list. When kfree has made it KCACHE_MAX, it drains
+ *   KCACHE_BATCH pages.
+ */
+
+/* For kmem's list and count, and nothing else; not held while the pmm is called. */
+extern struct spinlock kmem_lock;
 
 /*
  * Take a batch of pages from the pmm, one by one, and put them on kmem's list. Fewer will do when there

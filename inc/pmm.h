@@ -10,9 +10,10 @@
 #include "zone.h"
 
 /*
- * Take a block of 2^order pages, aligned to its size: from the smallest free block that holds it, which
- * is split. Returns its address, or 0 when there is none, even after kalloc's cache has been drained, or
- * order >= PMM_ORDERS. What the pages contain is unspecified.
+ * Take a block of 2^order pages, aligned to its size, from the first zone that has one: the lower end of
+ * the smallest free block there that holds it. The rest of that stays free. Returns its address, or 0 when
+ * there is none, even after kalloc's cache has been drained, or order >= PMM_ORDERS. What the pages
+ * contain is unspecified.
  */
 uint64_t pmm_alloc(unsigned order);
 

@@ -71,7 +71,7 @@ struct zone {
     size_t n;                     /* the bank ends before frame n */
     struct link *link;            /* n + PMM_ORDERS of them */
     uint8_t *state;               /* of frame 0, in the table of all frames */
-    size_t free;                  /* pages that are free now: pmm_alloc and pmm_free keep count */
+    size_t free;                  /* pages that are free now: who takes or frees keeps count */
     uint64_t nonempty;            /* bit o is 1: the list for order o is not empty */
     size_t pages;                 /* pages that can be handed out */
     size_t watermark[WATERMARKS]; /* free pages at which there is cause to make room: pmm_wanted */
