@@ -22,8 +22,8 @@ TABLE_MAX = 1 << 20                     # frames that a table may describe, for 
 ZONES_MAX = 16
 LOCKS = ("memmap_lock", "pmm_lock", "kmem_lock")
 
-FRAMES = struct.Struct("<QQQ")          # first, n, state
-ZONE = struct.Struct("<QQQI4xQQ3Q")     # first, n, link, nonempty, pages, free, watermark[]
+FRAMES = struct.Struct("<4Q")           # first, n, state, bias
+ZONE = struct.Struct("<10Q")            # base, n, link, state, free, nonempty, pages, watermark[3]
 LINK = struct.Struct("<II")             # next or users, prev
 MEMMAP = struct.Struct("<7Q")           # start_addr, end_addr, start_frame, max_frames, bitmap, reserved, hint
 
@@ -89,13 +89,16 @@ def lowest(bits: int) -> int:
 
 @dataclass
 class Zone:
-    first: int
-    n: int
+    base: int
+    n: int                  # links, from base on
     link: int               # address
+    state: int              # address
+    free: int
     nonempty: int
     pages: int
-    free: int
-    watermark: tuple[int, ...]
+    first: int              # what of the table is the zone's own: this frame ...
+    end: int                # ... up to this one
+    at: int                 # the frame at base
 
 
 class Pmm:
@@ -103,29 +106,38 @@ class Pmm:
 
     def __init__(self, g: View):
         self.g = g
-        first, self.n, state = FRAMES.unpack(variable(g, "frames", FRAMES.size))
+        first, self.n, self.table, bias = FRAMES.unpack(variable(g, "frames", FRAMES.size))
         self.start = (first - KERNBASE & M64) // PGSIZE     # the absolute number of frame 0
-        if first % (LARGEST * PGSIZE) or self.n % LARGEST or not 0 < self.n <= TABLE_MAX:
-            raise Disagree(f"frames is not as it was set up: first is {first:#x}, n is {self.n:#x}")
-        count = int.from_bytes(variable(g, "nzones", 8), "little")
-        if not 0 < count <= ZONES_MAX:
-            raise Disagree(f"nzones is {count}")
-        self.state = memory(g, state, self.n, "frames.state")
-        raw = variable(g, "zones", count * ZONE.size)
-        self.zones = [Zone(*z[:6], z[6:]) for z in ZONE.iter_unpack(raw)]
-        end = 0
-        for i, z in enumerate(self.zones):
-            if z.first >= self.n or not 0 < z.n <= self.n - z.first:
-                raise Disagree(f"zone {i} is not as it was set up: first is {z.first:#x}, n is {z.n:#x}")
-        for z in sorted(self.zones, key=lambda z: z.first):
-            if z.first < end:
-                raise Disagree(f"two zones have frame {z.first:#x}")
-            end = z.first + z.n
+        if (first % (LARGEST * PGSIZE) or self.n % LARGEST or not 0 < self.n <= TABLE_MAX
+                or bias != self.table - first // PGSIZE & M64):
+            raise Disagree(f"frames is not as it was set up: first is {first:#x}, n is {self.n:#x}, state is "
+                           f"{self.table:#x}, bias is {bias:#x}")
+        self.state = memory(g, self.table, self.n, "frames.state")
+        self.zones = self.read_zones()
         self.kinds: dict[int, dict[int, int]] = {USED: {}, SHARED: {}, FREE: {}, CACHED: {}}     # frame: order
         self.users: dict[int, int] = {}                     # of shared blocks
         self.read_states()
         for i, z in enumerate(self.zones):
             self.read_lists(i, z)
+
+    def read_zones(self) -> list[Zone]:
+        count = int.from_bytes(variable(self.g, "nzones", 8), "little")
+        if not 0 < count <= ZONES_MAX:
+            raise Disagree(f"nzones is {count}")
+        zones: list[Zone] = []
+        end = 0
+        for i, fields in enumerate(ZONE.iter_unpack(variable(self.g, "zones", (count + 1) * ZONE.size))):
+            base, n, link, state, free, nonempty, pages, *_ = fields
+            if i == count:
+                if n:
+                    raise Disagree(f"zone {i}, behind the last, has n = {n:#x}, expected 0")
+                break
+            at = (base - self.start * PGSIZE & M64) // PGSIZE
+            if base % (LARGEST * PGSIZE) or at >= self.n or not end < at + n <= self.n or state != self.table + at:
+                raise Disagree(f"zone {i} is not as it was set up: base is {base:#x}, n is {n:#x}, state is {state:#x}")
+            zones.append(Zone(base, n, link, state, free, nonempty, pages, max(at, end), at + n, at))
+            end = at + n
+        return zones
 
     def frame(self, i: int) -> str:
         return f"frame {i:#x} (at {(self.start + i) * PGSIZE:#x})"
@@ -147,7 +159,7 @@ class Pmm:
         return set(self.kinds[CACHED])
 
     def zone_of(self, i: int) -> Zone | None:
-        return next((z for z in self.zones if z.first <= i < z.first + z.n), None)
+        return next((z for z in self.zones if z.first <= i < z.end), None)
 
     def free_frames(self) -> set[int]:
         return {f for i, order in self.free.items() for f in range(i, i + (1 << order))}
@@ -167,9 +179,9 @@ class Pmm:
                 raise Disagree(f"a block of order {order}, {NAMES[kind]}, begins at {self.frame(i)}, expected it to "
                                "be aligned to its size")
             last, end = i, i + (1 << order)
-            if not (zone.first <= i and end <= zone.first + zone.n):
+            if not (zone.first <= i and end <= zone.end):
                 within = self.zone_of(i)
-                if within is None or end > within.first + within.n:
+                if within is None or end > within.end:
                     raise Disagree(f"a block of order {order}, {NAMES[kind]}, at {self.frame(i)} does not lie in a zone")
                 zone = within
             self.kinds[kind][i] = order
@@ -197,9 +209,9 @@ class Pmm:
                                    f"{LINK.unpack_from(links, following * LINK.size)[1]:#x}")
                 if following == head:
                     break
-                if self.state[z.first + following] != FREE + order:
-                    raise Disagree(f"{what} has {self.frame(z.first + following)}, the state of which is "
-                                   f"{self.state[z.first + following]:#x}, expected {FREE + order:#x}")
+                if self.state[z.at + following] != FREE + order:
+                    raise Disagree(f"{what} has {self.frame(z.at + following)}, the state of which is "
+                                   f"{self.state[z.at + following]:#x}, expected {FREE + order:#x}")
                 if length > z.n:
                     raise Disagree(f"{what} goes round in a circle")
                 at, length = following, length + 1
@@ -208,7 +220,7 @@ class Pmm:
             listed += length
         if z.nonempty >> ORDERS:
             raise Disagree(f"nonempty of zone {number} is {z.nonempty:#x}, but there are only {ORDERS} orders")
-        mine = [(i, order) for i, order in self.free.items() if z.first <= i < z.first + z.n]
+        mine = [(i, order) for i, order in self.free.items() if z.first <= i < z.end]
         if len(mine) != listed:
             raise Disagree(f"{len(mine)} blocks of zone {number} have the state of a free one, but {listed} are on its "
                            "lists")
@@ -216,8 +228,8 @@ class Pmm:
         if z.free != pages:
             raise Disagree(f"zone {number} counts {z.free} free pages, expected {pages}, which its lists have")
         for i in self.shared:
-            if z.first <= i < z.first + z.n:
-                self.users[i] = LINK.unpack_from(links, (i - z.first) * LINK.size)[0]
+            if z.first <= i < z.end:
+                self.users[i] = LINK.unpack_from(links, (i - z.at) * LINK.size)[0]
                 if not 2 <= self.users[i] < 1 << 31:
                     raise Disagree(f"{self.frame(i)} is shared, but its users are {self.users[i]:#x}")
 
@@ -265,8 +277,7 @@ def pmm_tables(g: View) -> set[int]:
     if not has_pmm(g):
         return set()
     pmm = Pmm(g)
-    state = FRAMES.unpack(variable(g, "frames", FRAMES.size))[2]
-    tables = [(state, pmm.n), *((z.link, (z.n + ORDERS) * LINK.size) for z in pmm.zones)]
+    tables = [(pmm.table, pmm.n), *((z.link, (z.n + ORDERS) * LINK.size) for z in pmm.zones)]
     return {page for va, size in tables for page in range(va & -PGSIZE, va + size, PGSIZE)}
 
 

@@ -45,13 +45,15 @@ def load(root: Path) -> dict[int, Any]:
 
 
 def judges(root: Path, number: int, check: str) -> dict[str, Any]:
-    """The judge functions of a check, by the point of the run at which each is called."""
-    path = root / "labs" / f"lab{number}" / "judge.py"
-    if not path.exists():
+    """The judge functions of a check, by the point of the run at which each is called.  They are in judge.py, or
+    in files judge_*.py."""
+    folder = root / "labs" / f"lab{number}"
+    paths = sorted(folder.glob("judge*.py"))
+    if not paths:
         raise LabError(f"labs/lab{number}/judge.py is missing")
-    found = module(path, f"bramble_judge_{number}")
-    functions = {point: getattr(found, f"{point}_{check}") for point in POINTS_IN_A_RUN
-                 if hasattr(found, f"{point}_{check}")}
+    found = [module(path, f"bramble_{path.stem}_{number}") for path in paths]
+    functions = {point: getattr(m, f"{point}_{check}") for m in found for point in POINTS_IN_A_RUN
+                 if hasattr(m, f"{point}_{check}")}
     if not functions:
         raise LabError(f"labs/lab{number}/judge.py has no judge_{check}")
     return functions
