@@ -48,6 +48,19 @@ supply(void)
     return n;
 }
 
+/* Memory that no zone describes is nobody's to hand out, or to take back. */
+static void
+withdraw_rest(void)
+{
+    size_t n, i;
+    const struct range *banks = ram_banks(&n);
+
+    for (const struct range *bank = banks; bank < banks + n; bank++) {
+        const struct zone *z = zone_of(bank->start, &i);
+        ram_withdraw(z ? z->base + z->n * PGSIZE : bank->start, bank->end);
+    }
+}
+
 /* The zones have nothing, as what is given to them cannot be had back. */
 static void
 empty_zones(void)
@@ -64,8 +77,10 @@ empty_zones(void)
 void
 frames_init(void)
 {
-    if (fill_memmap() && pmm_init() && supply() > 0)
+    if (fill_memmap() && pmm_init() && supply() > 0) {
+        withdraw_rest();
         return;
+    }
     cprintf("Page frames: no pmm yet; kalloc keeps all pages, as in lab 2.\n");
     empty_zones();
     alloc_init();
