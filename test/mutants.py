@@ -16,7 +16,7 @@ A mutant is a file NAME.patch: a header, an empty line, and a diff.
                                   lab's; build: the build must fail
     base: plain                   the correct solution that the diff is against: reference (if the line
                                   is missing) is the finished kernel's file as the lab's solution has it,
-                                  plain the one in test/fixtures/plain
+                                  plain the one in test/fixtures/plain, or below it in labN
 
 Results are kept by content in obj/mutants: what did not change is not run again.
 """
@@ -138,9 +138,9 @@ def solution(lab: int, base: str) -> dict[str, bytes]:
     """The files that a student hands in for this lab, from a correct solution."""
     files = {}
     for name in labs.load(ROOT)[lab].student:
-        fixture = FIXTURES / base / name
-        text = fixture.read_bytes() if fixture.is_file() else (ROOT / name).read_bytes()
-        files[name] = unifdef(text, lab)
+        fixtures = (FIXTURES / base / f"lab{lab}" / name, FIXTURES / base / name)
+        source = next((path for path in fixtures if path.is_file()), ROOT / name)
+        files[name] = unifdef(source.read_bytes(), lab)
     return files
 
 
@@ -285,12 +285,15 @@ def version(*command: str) -> str:
 def staff_digest(lab: int) -> str:
     """A digest of all that an outcome depends on, the student's files of the lab apart."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    mine = labs.load(ROOT)[lab].student
+    course = labs.load(ROOT)
+    mine = course[lab].student
+    later = tuple(name for n in course if n > lab for name in (*course[n].files, course[n].folder + "/"))
     for tool in (("aarch64-linux-gnu-gcc", "--version"), (machine.qemu_binary(), "--version")):
         digest.update(version(*tool).encode())
     for name in build.files_of(ROOT):
         path = ROOT / name
-        if name.startswith(build.SKIP) or "/mutants/" in name or name.endswith(UNBUILT) or name in mine:
+        if name.startswith(build.SKIP) or "/mutants/" in name or name.endswith(UNBUILT) or name in mine \
+                or name.startswith(later):
             continue
         if path.is_file() and "__pycache__" not in name:
             digest.update(f"\0{name}\0".encode() + path.read_bytes())

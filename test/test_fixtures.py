@@ -16,7 +16,9 @@ def score(folder: Path, lab: int, sol: int, fixture: str = "") -> dict[str, Any]
     """The grade of a course's tree whose labs up to sol are solved, with a fixture's files over it."""
     made = grading.submission(folder / "submission", lab, sol)
     if fixture:
-        shutil.copytree(SOLUTIONS / fixture, made, dirs_exist_ok=True)
+        shutil.copytree(SOLUTIONS / fixture / "kern", made / "kern", dirs_exist_ok=True)
+        if (SOLUTIONS / fixture / f"lab{lab}").is_dir():
+            shutil.copytree(SOLUTIONS / fixture / f"lab{lab}", made, dirs_exist_ok=True)
     _, data, said = grading.grade(made, lab, "--seed", "3", "--no-regressions")
     assert data, said
     return data
@@ -26,27 +28,35 @@ def failures(data: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["message"] for check in data["checks"] if not check["passed"]}
 
 
-@pytest.mark.parametrize("lab", [1, 2])
+@pytest.mark.parametrize("lab", [1, 2, 3])
 def test_reference_has_full_marks(tmp_path: Path, lab: int) -> None:
     data = score(tmp_path, lab, lab)
     assert not failures(data)
     assert data["score"] == data["max"] == 100
 
 
-def test_another_correct_solution_has_full_marks(tmp_path: Path) -> None:
-    """Of another make than the reference, with a lock that lab 2 does not ask for."""
-    data = score(tmp_path, 2, 2, "plain")
+@pytest.mark.parametrize("lab", [2, 3])
+def test_another_correct_solution_has_full_marks(tmp_path: Path, lab: int) -> None:
+    """Of another make than the reference; in lab 2 with a lock that it does not ask for."""
+    data = score(tmp_path, lab, lab, "plain")
     assert not failures(data)
     assert data["score"] == 100
 
 
-def test_ordinary_cases_keep_most_points(tmp_path: Path) -> None:
-    data = score(tmp_path, 2, 2, "ordinary")
+CORNERS = {
+    2: {"walk_corners", "map_unaligned", "map_remap", "map_range", "map_nomem"},
+    3: {"alloc_frames", "pmm_refuse", "range_refuse", "page_share", "kcache_drain"},
+}
+
+
+@pytest.mark.parametrize("lab", CORNERS)
+def test_ordinary_cases_keep_most_points(tmp_path: Path, lab: int) -> None:
+    data = score(tmp_path, lab, lab, "ordinary")
     assert 65 <= data["score"] <= 75, failures(data)
-    assert set(failures(data)) == {"walk_corners", "map_unaligned", "map_remap", "map_range", "map_nomem"}
+    assert set(failures(data)) == CORNERS[lab]
 
 
-@pytest.mark.parametrize(("lab", "sol"), [(1, 0), (2, 0), (2, 1)])
+@pytest.mark.parametrize(("lab", "sol"), [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2)])
 def test_handed_out_state_scores_0(tmp_path: Path, lab: int, sol: int) -> None:
     """And each check says what to write first."""
     data = score(tmp_path, lab, sol)

@@ -168,16 +168,18 @@ def test_interrupted_runs_leave_nothing(solved: Path, tmp_path: Path) -> None:
     assert not found
 
 
-def test_a_forger_scores_nothing(tmp_path: Path) -> None:
-    """Lab 1 solved; of lab 2 nothing but claims (test/fixtures/grade/forger)."""
-    folder = grading.submission(tmp_path / "s", 2, 1)
+@pytest.mark.parametrize("lab", range(2, LAST + 1))
+def test_a_forger_scores_nothing(lab: int, tmp_path: Path) -> None:
+    """The earlier labs solved; of this one nothing but claims (test/fixtures/grade/forger)."""
+    folder = grading.submission(tmp_path / "s", lab, lab - 1)
     for source in (grading.FIXTURES / "forger").rglob("*.c"):
-        (folder / source.relative_to(grading.FIXTURES / "forger")).write_bytes(source.read_bytes())
-    status, data, said = grade(folder, 2)
+        if (target := folder / source.relative_to(grading.FIXTURES / "forger")).exists():
+            target.write_bytes(source.read_bytes())
+    status, data, said = grade(folder, lab)
     assert data["build"]["ok"], said
     assert (status, data["score"]) == (1, 0), said
-    honest = grading.submission(tmp_path / "honest", 2, 1)
-    assert grade(honest, 2)[1]["score"] == 0
+    honest = grading.submission(tmp_path / "honest", lab, lab - 1)
+    assert grade(honest, lab)[1]["score"] == 0
 
 
 def test_a_forger_in_lab_1_scores_nothing(tmp_path: Path) -> None:
