@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from grade.buddy import (CACHED, FRAMES, FREE, LARGEST, LINK, NONE, ORDERS, SHARED, USED, ZONE, Pmm, listed_pages, locked,
                          variable, whole)
@@ -64,6 +64,7 @@ class Blocks:
         self.users: dict[int, int] = {}     # frame: how many, of those that are shared
         self.cached: set[int] = set()       # on kmem's list
         self.last = "setting up"            # the last call
+        self.caller: Callable[..., int] = g.call
 
     # --- the model -----------------------------------------------------------
 
@@ -226,7 +227,7 @@ class Blocks:
         numbers = ", ".join(f"{a:#x}" if a > 9 else str(a) for a in arguments)
         self.last = f"{function}({numbers})"
         try:
-            return self.g.call(function, *arguments, limit=limit)
+            return self.caller(function, *arguments, limit=limit)
         except Stuck as e:
             raise Disagree(f"{self.last}: {e}") from None
 

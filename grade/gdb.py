@@ -228,6 +228,13 @@ class Gdb:
     def clear_breakpoint(self, va: int) -> None:
         self.expect_ok(f"z0,{va:x},4")
 
+    def watch_stores(self, va: int, size: int) -> None:
+        """Stop after each store to these bytes."""
+        self.expect_ok(f"Z2,{va:x},{size:x}")
+
+    def unwatch(self, va: int, size: int) -> None:
+        self.expect_ok(f"z2,{va:x},{size:x}")
+
     def step(self) -> str:
         """One instruction.  Returns the stop reply."""
         return self.ask("s")

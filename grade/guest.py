@@ -61,6 +61,7 @@ IN_MAIN = {                         # and these are the values (inc/sysreg.h), w
 }
 STOPS = 12                          # one call in so many is looked at closely ...
 STEPS = 24                          # ... within its first instructions
+MASKS, MODE = 0x3C0, 0xF            # PSTATE: D, A, I and F; exception level and stack pointer
 DEPTH = 64                          # calls followed when telling where the kernel is
 
 
@@ -126,6 +127,15 @@ class Guest(View):
         At most 8 arguments (pointers and integers; negative ones allowed).  limit is in
         million instructions.  Further registers by name: g.call("f", 1, x29=frame).
         """
+        name, address = self.enter(function, *arguments, **registers)
+        close = bool(self.steady) and self.dice.randrange(STOPS) == 0
+        if close:
+            address = self.step_into(address)
+        stop = self.machine.run(limit, pc=address) if address != self.return_to else Stop.BREAKPOINT
+        return self.leave(name, stop, limit, close)
+
+    def enter(self, function: str | int, *arguments: int, **registers: int) -> tuple[str, int]:
+        """The first half of call(): the machine is about to run the function.  Returns its name and address."""
         name = function if isinstance(function, str) else self.name(function)
         address = self.symbol(function) if isinstance(function, str) else function
         if not self.home:
@@ -140,13 +150,14 @@ class Guest(View):
         self.made += 1
         if self.made == self.halt_at:
             raise Handover(name)
-        close = bool(self.steady) and self.dice.randrange(STOPS) == 0
-        if close:
-            address = self.step_into(address)
-        stop, pc = self.machine.run(limit, pc=address) if address != self.return_to else Stop.BREAKPOINT, 0
+        return name, address
+
+    def leave(self, name: str, stop: Stop, limit: int, close: bool = False) -> int:
+        """The second half: the function has run until this stop.  Returns x0.  close: look round."""
         if self.machine.clock > self.calls_end:
             raise Stuck(f"the calls up to {name} took more than {CALLS_LIMIT} million instructions together")
         panic: str | None = None
+        pc = 0
         while stop is Stop.BREAKPOINT:
             core = self.machine.gdb.read_core()
             pc = core[PC]
@@ -159,11 +170,17 @@ class Guest(View):
             raise Panicked(name, panic)
         if stop is not Stop.BREAKPOINT:
             raise Stuck(f"{name} did not return: {self.describe(stop, limit)}")
-        if pc == self.return_to and core[SP] == self.home[SP]:
-            if (core[CPSR] ^ self.home[CPSR]) & 0x3CF or close and (wrong := self.changed()):
-                raise Tampered(f"after {name}, {wrong if close else 'the processor is in another state'}")
-            return core[0]
-        raise Stuck(f"{name} did not return but went to {self.name(pc)}")
+        if pc != self.return_to or core[SP] != self.home[SP]:
+            raise Stuck(f"{name} did not return but went to {self.name(pc)}")
+        if (core[CPSR] ^ self.home[CPSR]) & MASKS:
+            raise Disagree(f"after {name}, other interrupts are masked than before: expected PSTATE's D, A, I, F to be "
+                           f"{self.home[CPSR] >> 6 & 15:#x} again, found {core[CPSR] >> 6 & 15:#x}")
+        wrong = self.changed() if close else None
+        if (core[CPSR] ^ self.home[CPSR]) & MODE:
+            wrong = "the processor is in another state"
+        if wrong:
+            raise Tampered(f"after {name}, {wrong}")
+        return core[0]
 
     def step_into(self, address: int) -> int:
         """Run the first few instructions of a call one by one, and look round.  Returns the pc."""
