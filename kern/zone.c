@@ -163,11 +163,22 @@ pmm_init(void)
 
 /* ---- counting ---- */
 
+static bool
+has_block(unsigned order)
+{
+    bool found = false;
+
+    uint64_t flags = spin_lock(&pmm_lock);
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        found = found || z->nonempty >> order != 0;
+    spin_unlock(&pmm_lock, flags);
+    return found;
+}
+
 bool
 mem_has_space(enum mem_type type, size_t size)
 {
     unsigned order = 0;
-    bool space = false;
 
     if (size == 0)
         return true;
@@ -175,11 +186,9 @@ mem_has_space(enum mem_type type, size_t size)
         return false;
     while ((size_t)PGSIZE << order < size)
         order++;
-    uint64_t flags = spin_lock(&pmm_lock);
-    for (const struct zone *z = zones; z < zones + nzones; z++)
-        space = space || z->nonempty >> order != 0;
-    spin_unlock(&pmm_lock, flags);
-    return space || (order == 0 && kmem.free_list);
+    /* As pmm_alloc would do it: what kalloc keeps counts, and may be a part of a larger block. */
+    return has_block(order) || (order == 0 && kmem.free_list)
+        || (kcache_drain(SIZE_MAX) > 0 && has_block(order));
 }
 
 size_t
