@@ -55,6 +55,43 @@ fuzz_vm_LIBS := $(machine_LIBS)
 fuzz_vm_ARGS := -max_len=600 -len_control=0
 fuzz_vm_RUNS := 60000
 
+# What hands out page frames, on a machine of its own (pool.h): calls from file to file go through it.
+pool_SRCS := kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/kalloc.c lib/string.c
+pool_HELPERS := test/host/pool.c test/host/report.c test/host/pages.c
+pool_FLAGS := -DLAB=3 -DSOL=3 -O2 -include test/host/pool.h
+pool_WRAPPED := memmap_init memmap_reserve alloc_frame alloc_frames free_frame page_share page_unshare page_refs \
+	pmm_init pmm_alloc pmm_free pmm_free_range pmm_wanted pmm_stats mem_has_space kcache_refill kcache_drain \
+	kalloc kfree ram_withdraw
+pool_LIBS := $(pool_WRAPPED:%=-Wl,--wrap=%)
+HOST_TESTS += test_memmap test_states test_states4 test_pmm
+
+# How many calls the random run makes, and how many more users a block has in the search through all states.
+PMM_STEPS ?= 2000000
+PMM_USERS ?= 0
+
+test_memmap_SRCS := $(pool_SRCS)
+test_memmap_HELPERS := $(pool_HELPERS)
+test_memmap_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=512
+test_memmap_LIBS := $(pool_LIBS)
+
+test_states_SRCS := $(pool_SRCS)
+test_states_HELPERS := $(pool_HELPERS)
+test_states_FLAGS := $(pool_FLAGS) -DPMM_ORDERS=3 -DKCACHE_MAX=4 -DKCACHE_BATCH=2
+test_states_ARGS := $(PMM_USERS)
+test_states_LIBS := $(pool_LIBS)
+
+test_states4_SRCS := $(pool_SRCS)
+test_states4_HELPERS := $(pool_HELPERS)
+test_states4_FLAGS := $(pool_FLAGS) -DPMM_ORDERS=4 -DKCACHE_MAX=4 -DKCACHE_BATCH=2
+test_states4_ARGS := $(PMM_USERS)
+test_states4_LIBS := $(pool_LIBS)
+
+test_pmm_SRCS := $(pool_SRCS)
+test_pmm_HELPERS := $(pool_HELPERS)
+test_pmm_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=512
+test_pmm_ARGS := $(PMM_STEPS)
+test_pmm_LIBS := $(pool_LIBS)
+
 # Also for programs that other fragments add
 HOST_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_FLAGS := -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing -iquote inc -iquote test/host \

@@ -1,0 +1,472 @@
+#include "pool.h"
+
+#include <sanitizer/asan_interface.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kalloc.h"
+#include "kvm.h"
+#include "memmap.h"
+#include "page.h"
+#include "pmm.h"
+
+/* Its state is made once in a kernel's life: a machine that starts over has to set it back. */
+#include "../../kern/ram.c" // NOLINT(bugprone-suspicious-include)
+
+#define LARGEST (1UL << (PMM_ORDERS - 1))
+
+char end[1];
+uint64_t machine_kernbase;
+
+/* ---- Memory ---- */
+
+static char *window;
+static uint64_t window_start, window_size;
+static bool guarded;  /* the window, */
+static bool guarding; /* which is in use */
+
+static void
+allow(uint64_t pa, uint64_t n)
+{
+    if (guarding && pa - window_start < window_size) {
+        ASAN_UNPOISON_MEMORY_REGION(P2V(pa), n);
+    }
+}
+
+static void
+guard(uint64_t pa, uint64_t n)
+{
+    if (guarding && pa - window_start < window_size) {
+        ASAN_POISON_MEMORY_REGION(P2V(pa), n);
+    }
+}
+
+/* Pages that have been touched stay as they are: nobody may rely on zeros. */
+static void
+open_window(uint64_t start, uint64_t size, bool guard_it)
+{
+    guarding = size > 0 && guard_it;
+    if (size == 0) {
+        machine_kernbase = 0xffff000000000000u; /* no program has memory there */
+        return;
+    }
+    if (size != window_size || guard_it != guarded) {
+        if (window) {
+            ASAN_UNPOISON_MEMORY_REGION(window, window_size);
+            munmap(window, window_size);
+        }
+        window = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (window == MAP_FAILED) {
+            broken("no %lu MiB of address space", (unsigned long)size >> 20);
+        }
+        window_size = size;
+        guarded = guard_it;
+        if (guarded) {
+            ASAN_POISON_MEMORY_REGION(window, size);
+        }
+    }
+    window_start = start;
+    machine_kernbase = (uint64_t)window - start;
+}
+
+/* ---- Starting over ---- */
+
+static uint8_t *own_state;
+static struct link *own_links[ZONES_MAX];
+static struct range withdrawn[ZONES_MAX + 1];
+static size_t nwithdrawn;
+static struct spinlock *held;
+
+void
+pool_start(uint64_t start, uint64_t size, bool guard_it)
+{
+    /* What the last machine had unguarded. */
+    for (size_t i = 0; i < nwithdrawn; i++) {
+        guard(withdrawn[i].start, ROUNDUP(withdrawn[i].end - withdrawn[i].start, PGSIZE));
+    }
+    nwithdrawn = 0;
+    if (guarding) {
+        for (size_t i = 0; i < frames.n; i++) {
+            unsigned kind = FRAME_KIND(frames.state[i]);
+            if (kind == FRAME_USED || kind == FRAME_SHARED || frames.state[i] == FRAME_CACHED) {
+                guard(pool_pa(i), (uint64_t)PGSIZE << FRAME_ORDER(frames.state[i]));
+            }
+        }
+    }
+    free(own_state);
+    own_state = NULL;
+    for (size_t i = 0; i < ZONES_MAX; i++) {
+        free(own_links[i]);
+        own_links[i] = NULL;
+    }
+    memset(&frames, 0, sizeof(frames));
+    memset(zones, 0, sizeof(zones));
+    nzones = 0;
+    memset(&kmem, 0, sizeof(kmem));
+    memset(banks, 0, sizeof(banks));
+    memset(reserved, 0, sizeof(reserved));
+    memset(usable_ranges, 0, sizeof(usable_ranges));
+    nbanks = nreserved = nusable = 0;
+    limit = UINT64_MAX;
+    phystop = 0;
+    held = NULL;
+    pool_locked = 0;
+    pool_fail(0);
+    open_window(start, size, guard_it);
+}
+
+void
+pool_bank(uint64_t start, uint64_t stop)
+{
+    ram_add(start, stop);
+}
+
+void
+pool_reserve(uint64_t start, uint64_t stop)
+{
+    ram_reserve(start, stop);
+}
+
+/* ram_init, but for the kernel's image. */
+void
+pool_banks_done(void)
+{
+    map_banks();
+    find_usable();
+}
+
+uint64_t
+kvm_map_ram(uint64_t from, uint64_t to)
+{
+    (void)from;
+    return to;
+}
+
+bool
+pool_fill_memmap(void)
+{
+    if (nbanks == 0 || memmap_init(banks[0].start, phystop) < 0) {
+        return false;
+    }
+    uint64_t at = banks[0].start;
+    for (const struct range *r = usable_ranges; r->end != 0; r++) {
+        memmap_reserve(at, r->start);
+        at = r->end;
+    }
+    memmap_reserve(at, phystop);
+    return true;
+}
+
+/* By the C library, which fills faster than lib/page.c under a sanitizer. */
+void
+page_fill(void *page, int byte)
+{
+    memset(page, byte, PGSIZE);
+}
+
+/* What the host's allocator gives is guarded on both sides, and no link of it is a good one. */
+static void *
+host_table(size_t size)
+{
+    void *table = malloc(size);
+
+    if (!table) {
+        broken("no %zu bytes for a table", size);
+    }
+    return memset(table, 0x6b, size);
+}
+
+void
+pool_table(uint64_t first, size_t n)
+{
+    n = ROUNDUP(n, LARGEST);
+    own_state = host_table(n);
+    frames_set(first, n, own_state);
+}
+
+void
+pool_zone(size_t first, size_t n)
+{
+    uint64_t start = pool_pa(first), stop = start + n * PGSIZE;
+
+    own_links[nzones] = host_table(zone_links(start, stop) * sizeof(struct link));
+    zone_add(start, stop, own_links[nzones]);
+}
+
+uint64_t
+pool_pa(size_t i)
+{
+    return V2P(frames.first) + i * PGSIZE;
+}
+
+size_t
+pool_base(size_t zone)
+{
+    return (zones[zone].base - V2P(frames.first)) / PGSIZE;
+}
+
+size_t
+pool_zone_of(size_t i)
+{
+    for (size_t z = 0; z < nzones; z++) {
+        if (i >= pool_base(z) && i - pool_base(z) < zones[z].n) {
+            return z;
+        }
+    }
+    return ZONES_MAX;
+}
+
+struct link *
+pool_link(size_t i)
+{
+    size_t z = pool_zone_of(i);
+
+    return &zones[z].link[i - pool_base(z)];
+}
+
+/* ---- Locks ---- */
+
+static uint64_t mask;
+
+size_t pool_locked;
+
+uint64_t
+spin_lock(struct spinlock *lock)
+{
+    if (held == lock) {
+        broken("%s is taken twice", lock->name);
+    }
+    if (held) {
+        broken("%s is taken with %s held", lock->name, held->name);
+    }
+    held = lock;
+    pool_locked++;
+    mask = mask * 0x5851f42d4c957f2du + 0x14057b7ef767814fu; /* any number, another every time */
+    return mask;
+}
+
+void
+spin_unlock(struct spinlock *lock, uint64_t flags)
+{
+    if (held != lock) {
+        broken("%s is released, which is not held", lock->name);
+    }
+    if (flags != mask) {
+        broken("%s is released with an interrupt mask that is not spin_lock's", lock->name);
+    }
+    held = NULL;
+}
+
+void
+pool_check_locks(const char *where)
+{
+    if (held) {
+        broken("%s with %s held", where, held->name);
+    }
+}
+
+/* ---- Calls, on their way in and out ---- */
+
+static size_t asked, fail_at;
+
+void
+pool_fail(size_t k)
+{
+    asked = 0;
+    fail_at = k;
+}
+
+size_t
+pool_will_succeed(void)
+{
+    return fail_at == 0 ? SIZE_MAX : fail_at - 1 > asked ? fail_at - 1 - asked : 0;
+}
+
+/* The linker directs all calls between files here (--wrap). */
+#define WRAP(type, name, parameters, arguments) \
+    type __real_##name parameters;              \
+    type __wrap_##name parameters;              \
+    type __wrap_##name parameters               \
+    {                                           \
+        pool_check_locks(#name " is called");   \
+        type result = __real_##name arguments;  \
+        pool_check_locks(#name " returned");    \
+        return result;                          \
+    }
+
+#define WRAP_VOID(name, parameters, arguments) \
+    void __real_##name parameters;             \
+    void __wrap_##name parameters;             \
+    void __wrap_##name parameters              \
+    {                                          \
+        pool_check_locks(#name " is called");  \
+        __real_##name arguments;               \
+        pool_check_locks(#name " returned");   \
+    }
+
+WRAP(int, memmap_init, (uint64_t start, uint64_t stop), (start, stop))
+WRAP_VOID(memmap_reserve, (uint64_t start, uint64_t stop), (start, stop))
+WRAP(uint64_t, alloc_frame, (void), ())
+WRAP(uint64_t, alloc_frames, (size_t n), (n))
+WRAP(int, free_frame, (uint64_t pa), (pa))
+WRAP(int, page_share, (uint64_t pa), (pa))
+WRAP(unsigned, page_refs, (uint64_t pa), (pa))
+WRAP(bool, pmm_init, (void), ())
+WRAP(bool, mem_has_space, (enum mem_type type, size_t size), (type, size))
+WRAP(size_t, pmm_wanted, (enum watermark mark), (mark))
+WRAP_VOID(pmm_stats, (struct pmm_stats * stats), (stats))
+WRAP(size_t, kcache_refill, (void), ())
+WRAP(size_t, kcache_drain, (size_t n), (n))
+WRAP(char *, kalloc, (void), ())
+WRAP_VOID(kfree, (char *v), (v))
+
+uint64_t __real_pmm_alloc(unsigned order);
+uint64_t __wrap_pmm_alloc(unsigned order);
+int __real_pmm_free(uint64_t pa, unsigned order);
+int __wrap_pmm_free(uint64_t pa, unsigned order);
+int __real_pmm_free_range(uint64_t pa, size_t npages);
+int __wrap_pmm_free_range(uint64_t pa, size_t npages);
+int __real_page_unshare(uint64_t pa);
+int __wrap_page_unshare(uint64_t pa);
+void __real_ram_withdraw(uint64_t start, uint64_t stop);
+void __wrap_ram_withdraw(uint64_t start, uint64_t stop);
+
+uint64_t
+__wrap_pmm_alloc(unsigned order)
+{
+    pool_check_locks("pmm_alloc is called");
+    if (fail_at != 0 && ++asked >= fail_at) {
+        return 0;
+    }
+    uint64_t pa = __real_pmm_alloc(order);
+    pool_check_locks("pmm_alloc returned");
+    if (pa != 0) {
+        allow(pa, (uint64_t)PGSIZE << order);
+    }
+    return pa;
+}
+
+int
+__wrap_pmm_free(uint64_t pa, unsigned order)
+{
+    pool_check_locks("pmm_free is called");
+    int error = __real_pmm_free(pa, order);
+    pool_check_locks("pmm_free returned");
+    if (error == 0) {
+        guard(pa, (uint64_t)PGSIZE << order);
+    }
+    return error;
+}
+
+int
+__wrap_pmm_free_range(uint64_t pa, size_t npages)
+{
+    pool_check_locks("pmm_free_range is called");
+    int error = __real_pmm_free_range(pa, npages);
+    pool_check_locks("pmm_free_range returned");
+    if (error == 0) {
+        guard(pa, npages * PGSIZE);
+    }
+    return error;
+}
+
+int
+__wrap_page_unshare(uint64_t pa)
+{
+    pool_check_locks("page_unshare is called");
+    size_t i = frame_index(P2V(pa));
+    unsigned order = i < frames.n ? FRAME_ORDER(frames.state[i]) : 0;
+    int left = __real_page_unshare(pa);
+    pool_check_locks("page_unshare returned");
+    if (left == 0) {
+        guard(pa, (uint64_t)PGSIZE << order);
+    }
+    return left;
+}
+
+/* zone.c tells here what has become one of its tables: until now, nobody has written to it. */
+void
+__wrap_ram_withdraw(uint64_t start, uint64_t stop)
+{
+    __real_ram_withdraw(start, stop);
+    if (stop - start <= window_size && start - window_start <= window_size - (stop - start)) {
+        withdrawn[nwithdrawn++] = (struct range){start, stop};
+        allow(start, stop - start);
+        if (guarding) {
+            memset(P2V(start), 0x6b, stop - start);
+        }
+    } else {
+        broken("a table at %#lx, where no memory is", (unsigned long)start);
+    }
+}
+
+/* ---- Nothing has changed? ---- */
+
+static char *saved;
+static size_t saved_size, saved_room;
+static char *compared;
+static bool differs;
+
+static void
+save(const void *from, size_t n)
+{
+    if (saved_size + n > saved_room) {
+        saved_room = 2 * (saved_size + n);
+        saved = realloc(saved, saved_room);
+        if (!saved) {
+            broken("no memory to save the state in");
+        }
+    }
+    memcpy(saved + saved_size, from, n);
+    saved_size += n;
+}
+
+static void
+compare(const void *with, size_t n)
+{
+    differs = differs || memcmp(compared, with, n) != 0;
+    compared += n;
+}
+
+static void
+all_state(void (*fn)(const void *, size_t))
+{
+    const struct memmap *map = memmap_get();
+
+    fn(&frames, sizeof(frames));
+    fn(zones, sizeof(zones[0]) * (nzones + 1));
+    fn(&kmem, sizeof(kmem));
+    if (frames.state) {
+        fn(frames.state, frames.n);
+    }
+    for (size_t i = 0; i < nzones; i++) {
+        fn(zones[i].link, (zones[i].n + PMM_ORDERS) * sizeof(struct link));
+    }
+    if (map->max_frames > 0) {
+        fn(map, sizeof(*map));
+        fn(map->bitmap, MEMMAP_FRAMES / 8);
+        fn(map->reserved, MEMMAP_FRAMES / 8);
+    }
+}
+
+void
+pool_save(void)
+{
+    saved_size = 0;
+    save(&nzones, sizeof(nzones));
+    all_state(save);
+}
+
+bool
+pool_changed(void)
+{
+    differs = false;
+    compared = saved;
+    compare(&nzones, sizeof(nzones));
+    if (!differs) {
+        all_state(compare);
+    }
+    return differs;
+}
