@@ -98,12 +98,12 @@ give_part(unsigned order, size_t from, size_t n)
 static void
 used_machine(unsigned max)
 {
-    size_t at = check_random_below(40), n = 30 + check_random_below(500);
+    size_t at = check_random_below(40), n = 30 + check_random_below(200);
 
     machine_new(1);
     machine_bank(at, n);
     at += n + 1 + check_random_below(40);
-    machine_bank(at, BLOCK_FRAMES - at - check_random_below(40));
+    machine_bank(at, 40 + check_random_below(200));
     for (size_t bank = 0; bank < 2; bank++)
         machine_random(bank, max, 8, 2);
     machine_start();
@@ -176,9 +176,9 @@ CHECK(free_range)
     machine_put_used(3, MACHINE_FRAMES - 4);
     machine_start();
     give_range(3, MACHINE_FRAMES - 4);
-    for (unsigned max = 0; max < 8; max++) {
+    for (unsigned max = 0; max < 9; max += 2) {
         used_machine(max);
-        for (size_t n = 0; n < 8 && machine_pick_used(&i); n++)
+        for (size_t n = 0; n < 16 && machine_pick_used(&i); n++)
             give_around(i);
         give_rest();
     }

@@ -9,7 +9,9 @@
 #include "pmm.h"
 #include "sysreg.h"
 
-#define DAIF_IF 0xc0UL /* I and F: interrupts are masked (ARM ARM C5.2.2) */
+/* Bits of DAIF: IRQs and FIQs are masked (ARM ARM C5.2.2). */
+#define MASK_I 0x80UL
+#define MASK_F 0x40UL
 
 /* Where in the imaginary machine a block of order 1 is in use, or shared; and where pages are free. */
 static size_t used, shared, unused;
@@ -338,11 +340,11 @@ static const struct call pmm_calls[] = {
 
 /* ---- calling them ---- */
 
-/* One call, with interrupts masked in this way. */
+/* One call. IRQs are masked all the time, as nobody takes them yet; of FIQs there are none. */
 static void
-check_call(const struct call *call, uint64_t mask)
+check_call(const struct call *call, bool mask_fiq)
 {
-    uint64_t before = (read_sysreg(daif) & ~DAIF_IF) | mask;
+    uint64_t before = (read_sysreg(daif) & ~MASK_F) | MASK_I | (mask_fiq ? MASK_F : 0);
     uint16_t ticket = call->lock ? call->lock->next : 0;
     const char *name = "";
 
@@ -350,7 +352,7 @@ check_call(const struct call *call, uint64_t mask)
     write_sysreg(daif, before);
     call->call();
     uint64_t after = read_sysreg(daif);
-    write_sysreg(daif, before | DAIF_IF);
+    write_sysreg(daif, before | MASK_F);
     size_t held = spinlocks_reset(&name);
     EXPECT(held == 0, "%s is %s", name,
            held > 1 ? "left in disorder, and another lock too: expected spin_lock and spin_unlock "
@@ -398,9 +400,9 @@ static void
 check_calls(const struct call *calls, size_t n, void (*start)(void))
 {
     for (size_t i = 0; i < n; i++)
-        for (uint64_t mask = 0; mask <= DAIF_IF; mask += DAIF_IF / 3) {
+        for (size_t turn = 0; turn < 2; turn++) {
             start();
-            check_call(&calls[i], mask);
+            check_call(&calls[i], turn);
         }
 }
 

@@ -8,26 +8,43 @@
 #include "printf.h"
 #include "string.h"
 
-#define BANKS_MAX 6
-#define GUARD     64   /* bytes around the state table */
-#define POISON    0xa5 /* in links that nobody has written */
+#define BANKS_MAX  6
+#define SHARED_MAX 64
+#define GUARD      16                            /* bytes around the state table */
+#define POISON     0xa5                          /* in links that nobody has written */
+#define BEYOND     (FRAME_FREE + PMM_ORDERS - 1) /* around the state table: a buddy that is not there */
 
 /* What the machine is described by: the kernel's tables, with something around each that nobody may touch. */
-static uint8_t table[GUARD + MACHINE_FRAMES + GUARD];
+static uint8_t table[GUARD + MACHINE_FRAMES + GUARD] __attribute__((aligned(8)));
 static struct link links[MACHINE_FRAMES + BANKS_MAX * (BLOCK_FRAMES + PMM_ORDERS + 1) + 1];
+
+/*
+ * The checks spend their time in a few loops over tables that nobody but they themselves gives a length:
+ * UBSan would only make them slower.
+ */
+#define UNCHECKED __attribute__((no_sanitize("undefined")))
 
 /* The model. */
 static struct {
     uint64_t base;    /* physical address of frame 0 */
     size_t n, nbanks; /* frames; banks */
-    uint8_t is[MACHINE_FRAMES];
+    uint8_t is[MACHINE_FRAMES] __attribute__((aligned(8)));
     uint32_t users[MACHINE_FRAMES]; /* where a shared block begins */
+    size_t shared[SHARED_MAX];      /* where one begins, or once did */
+    size_t nshared;
     struct bank {
         size_t first, n, pages, free;
         size_t base; /* the zone's frame 0 */
         struct link *link;
         size_t blocks[PMM_ORDERS]; /* free ones */
     } bank[BANKS_MAX];
+    /*
+     * The states that the model comes to. Those of blocks in use are kept at once; where the free ones
+     * begin is found out when it is needed, for the stretches of BLOCK_FRAMES in which something changed.
+     */
+    uint8_t state[MACHINE_FRAMES] __attribute__((aligned(8)));
+    bool changed[MACHINE_BLOCKS + 1];
+    uint16_t blocks[MACHINE_BLOCKS][BANKS_MAX][PMM_ORDERS]; /* free ones, in each stretch */
 } model;
 
 /* The kernel's own, as long as it has to make way. */
@@ -77,14 +94,24 @@ take_away(void)
     real.saved = true;
 }
 
+/* From now on the n frames from i on are this, and have this state. */
+static void
+put(size_t i, size_t n, uint8_t is, uint8_t state)
+{
+    memset(&model.is[i], is, n);
+    memset(&model.state[i], state, n);
+    for (size_t block = i / BLOCK_FRAMES; n > 0 && block <= (i + n - 1) / BLOCK_FRAMES; block++)
+        model.changed[block] = true;
+}
+
 static void
 begin(uint64_t base, size_t blocks)
 {
     take_away();
     model.base = base;
     model.n = blocks * BLOCK_FRAMES;
-    model.nbanks = 0;
-    memset(model.is, IS_HOLE, model.n);
+    model.nbanks = model.nshared = 0;
+    put(0, model.n, IS_HOLE, FRAME_NONE);
 }
 
 void
@@ -141,7 +168,18 @@ machine_bank(size_t first, size_t n)
     EXPECT(model.nbanks <= BANKS_MAX && first + n <= model.n,
            "a mistake in the check itself: bank");
     *bank = (struct bank){.first = first, .n = n, .base = ROUNDDOWN(first, BLOCK_FRAMES)};
-    memset(&model.is[first], IS_RESERVED, n);
+    put(first, n, IS_RESERVED, FRAME_NONE);
+}
+
+/* A shared block begins at frame i: its users will be looked at. */
+static void
+remember_shared(size_t i)
+{
+    for (size_t n = 0; n < model.nshared; n++)
+        if (model.shared[n] == i)
+            return;
+    EXPECT(model.nshared < SHARED_MAX, "a mistake in the check itself: SHARED_MAX is too small");
+    model.shared[model.nshared++] = i;
 }
 
 void
@@ -150,12 +188,14 @@ machine_put(size_t i, unsigned order, uint8_t kind)
     size_t n = 1UL << order;
 
     if (kind == IS_FREE || kind == IS_RESERVED) {
-        memset(&model.is[i], kind, n);
+        put(i, n, kind, FRAME_NONE);
         return;
     }
-    memset(&model.is[i], IS_INSIDE, n);
-    model.is[i] = (uint8_t)(kind + order);
+    put(i, n, IS_INSIDE, FRAME_NONE);
+    model.is[i] = model.state[i] = (uint8_t)(kind + order);
     model.users[i] = 2;
+    if (kind == FRAME_SHARED)
+        remember_shared(i);
 }
 
 void
@@ -171,20 +211,19 @@ machine_users(size_t i)
 }
 
 /* The order of the largest block that can begin at frame i and ends before or at `stop`. */
-static unsigned
+UNCHECKED static inline unsigned
 largest(size_t i, size_t stop)
 {
-    unsigned order = 0;
+    unsigned aligned = (unsigned)__builtin_ctzl(i | BLOCK_FRAMES);
+    unsigned room = 63 - (unsigned)__builtin_clzl(stop - i);
 
-    while (order < PMM_ORDERS - 1 && i % (2UL << order) == 0 && i + (2UL << order) <= stop)
-        order++;
-    return order;
+    return MIN(aligned, room);
 }
 
 void
 machine_put_free(size_t i, size_t n)
 {
-    memset(&model.is[i], IS_FREE, n);
+    put(i, n, IS_FREE, FRAME_NONE);
 }
 
 void
@@ -278,106 +317,190 @@ machine_free_blocks(size_t zone, unsigned order)
     return model.bank[zone].blocks[order];
 }
 
+/* The first frame from `from` on of which the model says one of the n things from `is` on, or `stop`. */
+UNCHECKED static size_t
+find(size_t from, size_t stop, unsigned is, unsigned n)
+{
+    while (from < stop && model.is[from] - is >= n)
+        from++;
+    return from;
+}
+
 static bool
-pick(bool (*fits)(size_t, uint8_t), uint8_t is, size_t *found)
+pick(unsigned is, unsigned n, size_t *found)
 {
     size_t from = check_random_below(model.n);
 
-    for (size_t n = 0; n < model.n; n++) {
-        size_t i = (from + n) % model.n;
-        if (fits(i, is)) {
-            *found = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool
-fits_exactly(size_t i, uint8_t is)
-{
-    return model.is[i] == is;
-}
-
-static bool
-fits_used(size_t i, uint8_t is)
-{
-    (void)is;
-    return model.is[i] < FRAME_USED + PMM_ORDERS;
+    *found = find(from, model.n, is, n);
+    if (*found == model.n)
+        *found = find(0, from, is, n);
+    return model.is[*found] - is < n;
 }
 
 bool
 machine_pick(uint8_t is, size_t *i)
 {
-    return pick(fits_exactly, is, i);
+    return pick(is, 1, i);
 }
 
 bool
 machine_pick_used(size_t *i)
 {
-    return pick(fits_used, 0, i);
+    return pick(FRAME_USED, PMM_ORDERS, i);
+}
+
+/* ---- the free blocks ---- */
+
+#define EACH_BYTE 0x0101010101010101UL
+
+/* Is none of eight frames free (all of them)? `eight` is what the model says of them. */
+static inline bool
+none_free(uint64_t eight)
+{
+    uint64_t zero = eight ^ IS_FREE * EACH_BYTE; /* a byte that is 0 is a free frame */
+
+    return ((zero - EACH_BYTE) & ~zero & 0x80 * EACH_BYTE) == 0;
+}
+
+static inline bool
+all_free(uint64_t eight)
+{
+    return eight == IS_FREE * EACH_BYTE;
+}
+
+/* The first frame from i on that is free (or is not), or `stop`. */
+UNCHECKED static size_t
+skip(size_t i, size_t stop, bool free)
+{
+    while (i < stop && (model.is[i] == IS_FREE) == free) {
+        const uint64_t *eight = (const uint64_t *)(const void *)&model.is[i];
+        if (i % 8 == 0 && i + 8 <= stop && (free ? all_free(*eight) : none_free(*eight)))
+            i += 8;
+        else
+            i++;
+    }
+    return i;
+}
+
+/* The free blocks of a bank from frame i on, up to frame stop. */
+UNCHECKED static void
+find_free(size_t i, size_t stop, uint16_t blocks[PMM_ORDERS])
+{
+    while ((i = skip(i, stop, false)) < stop) {
+        size_t after = skip(i, stop, true);
+        memset(&model.state[i], FRAME_NONE, after - i);
+        while (i < after) {
+            unsigned order = largest(i, after);
+            model.state[i] = (uint8_t)(FRAME_FREE + order);
+            blocks[order]++;
+            i += 1UL << order;
+        }
+    }
+}
+
+/* Find out where the free blocks are, and how many. */
+UNCHECKED static void
+update(void)
+{
+    for (size_t block = 0; block < model.n / BLOCK_FRAMES; block++) {
+        size_t first = block * BLOCK_FRAMES;
+        if (!model.changed[block])
+            continue;
+        model.changed[block] = false;
+        memset(model.blocks[block], 0, sizeof(model.blocks[block]));
+        for (size_t i = 0; i < model.nbanks; i++) {
+            const struct bank *bank = &model.bank[i];
+            find_free(MAX(first, bank->first), MIN(first + BLOCK_FRAMES, bank->first + bank->n),
+                      model.blocks[block][i]);
+        }
+    }
+    for (size_t i = 0; i < model.nbanks; i++) {
+        struct bank *bank = &model.bank[i];
+        bank->free = 0;
+        for (unsigned order = 0; order < PMM_ORDERS; order++) {
+            bank->blocks[order] = 0;
+            for (size_t block = 0; block < model.n / BLOCK_FRAMES; block++)
+                bank->blocks[order] += model.blocks[block][i][order];
+            bank->free += bank->blocks[order] << order;
+        }
+    }
 }
 
 /* ---- making it so ---- */
 
-/* Half of the free blocks are put on the lists in ascending order, then the others. */
-static void
-start_bank(struct zone *z, struct bank *bank, uint64_t choice, unsigned turn)
+/* Some of a bank's free blocks onto the lists: in two turns, so that they are in no particular order. */
+UNCHECKED static void
+push_free(struct zone *z, const struct bank *bank, uint64_t choice, unsigned turn)
 {
     size_t i = bank->first, stop = bank->first + bank->n;
 
-    while (i < stop) {
-        size_t after = i;
-        while (after < stop && model.is[after] == IS_FREE)
-            after++;
-        if (after == i) {
-            i++;
-            continue;
-        }
-        while (i < after) {
-            unsigned order = largest(i, after);
-            if ((choice >> i % 61 & 1) == turn) {
-                zone_push(z, i - bank->base, order);
-                z->free += 1UL << order;
-                bank->blocks[order]++;
-            }
-            i += 1UL << order;
-        }
+    while ((i = skip(i, stop, false)) < stop) {
+        unsigned order = FRAME_ORDER(model.state[i]);
+        if ((choice >> i % 61 & 1) == turn)
+            zone_push(z, i - bank->base, order);
+        i += 1UL << order;
     }
+}
+
+UNCHECKED static size_t
+count_reserved(size_t i, size_t stop)
+{
+    size_t n = 0;
+
+    for (; i < stop; i++)
+        n += model.is[i] == IS_RESERVED;
+    return n;
+}
+
+static void
+start_bank(struct bank *bank, struct link *link)
+{
+    uint64_t start = machine_pa(bank->first), stop = machine_pa(bank->first + bank->n);
+    uint64_t choice = check_random();
+    struct zone *z = zone_add(start, stop, link);
+
+    bank->link = link;
+    bank->pages = bank->n - count_reserved(bank->first, bank->first + bank->n);
+    z->pages = bank->pages;
+    z->free = bank->free;
+    for (unsigned turn = 0; turn < 2; turn++)
+        push_free(z, bank, choice, turn);
+}
+
+/* The link of frame i, which is in a bank. */
+static struct link *
+link_at(size_t i)
+{
+    const struct bank *bank = model.bank;
+
+    while (i >= bank->first + bank->n)
+        bank++;
+    return &bank->link[i - bank->base];
 }
 
 void
 machine_start(void)
 {
     struct link *link = links + 1;
+    size_t nlinks = 1;
 
-    memset(table, FRAME_FREE + PMM_ORDERS - 1, sizeof(table)); /* a buddy that is not there */
-    memset(links, POISON, sizeof(links));
+    update();
+    for (const struct bank *bank = model.bank; bank < model.bank + model.nbanks; bank++)
+        nlinks += bank->first + bank->n - bank->base + PMM_ORDERS + 1;
+    memset(links, POISON, nlinks * sizeof(*links));
+    memset(table, BEYOND, GUARD);
+    memset(table + GUARD + model.n, BEYOND, GUARD);
     memset(zones, 0, sizeof(zones));
     nzones = 0;
     frames_set(model.base, model.n, table + GUARD);
-    for (size_t i = 0; i < model.n; i++)
-        if (model.is[i] != IS_FREE && model.is[i] < IS_HOLE)
-            frames.state[i] = model.is[i];
     for (struct bank *bank = model.bank; bank < model.bank + model.nbanks; bank++) {
-        uint64_t start = machine_pa(bank->first), stop = machine_pa(bank->first + bank->n);
-        struct zone *z = zone_add(start, stop, link);
-        bank->link = link;
-        link += zone_links(start, stop) + 1;
-        bank->pages = bank->n;
-        memset(bank->blocks, 0, sizeof(bank->blocks));
-        for (size_t i = 0; i < bank->n; i++) {
-            uint8_t is = model.is[bank->first + i];
-            bank->pages -= is == IS_RESERVED;
-            if (FRAME_KIND(is) == FRAME_SHARED)
-                bank->link[bank->first + i - bank->base].users = model.users[bank->first + i];
-        }
-        z->pages = bank->pages;
-        uint64_t choice = check_random();
-        for (unsigned turn = 0; turn < 2; turn++)
-            start_bank(z, bank, choice, turn);
-        bank->free = z->free;
+        start_bank(bank, link);
+        link += bank->first + bank->n - bank->base + PMM_ORDERS + 1;
     }
+    memcpy(frames.state, model.state, model.n);
+    for (size_t n = 0; n < model.nshared; n++)
+        if (FRAME_KIND(model.is[model.shared[n]]) == FRAME_SHARED)
+            link_at(model.shared[n])->users = model.users[model.shared[n]];
     kmem = (struct kmem){0};
     phystop = MAX(real.phystop, machine_pa(model.n));
     machine_check();
@@ -435,53 +558,24 @@ wrong_state(size_t i, uint8_t wanted, uint8_t found)
            state_text(wanted), state_text(found), explain(i, wanted, found));
 }
 
-static inline void
-check_state(size_t i, uint8_t wanted)
+/* Compare all states, eight at a time. */
+UNCHECKED static void
+check_states(void)
 {
-    uint8_t found = table[GUARD + i];
+    const uint64_t *wanted = (const uint64_t *)(const void *)model.state;
+    const uint64_t *found = (const uint64_t *)(const void *)(table + GUARD);
 
-    if (found != wanted)
-        wrong_state(i, wanted, found);
-}
-
-static void
-check_none(size_t i, size_t stop)
-{
-    for (; i < stop; i++)
-        check_state(i, FRAME_NONE);
-}
-
-/* All states of a bank. Counts its free blocks. */
-static void
-check_states(struct bank *bank)
-{
-    size_t i = bank->first, stop = bank->first + bank->n;
-
-    bank->free = 0;
-    memset(bank->blocks, 0, sizeof(bank->blocks));
-    while (i < stop) {
-        uint8_t is = model.is[i];
-        size_t after = i;
-        if (is != IS_FREE) {
-            check_state(i, is < IS_HOLE ? is : FRAME_NONE);
-            i++;
-            continue;
+    for (const uint64_t *stop = wanted + model.n / 8; wanted < stop; wanted++, found++)
+        if (*wanted != *found) {
+            size_t i = (size_t)((const uint8_t *)wanted - model.state);
+            while (model.state[i] == table[GUARD + i])
+                i++;
+            wrong_state(i, model.state[i], table[GUARD + i]);
         }
-        while (after < stop && model.is[after] == IS_FREE)
-            after++;
-        while (i < after) {
-            unsigned order = largest(i, after);
-            check_state(i, (uint8_t)(FRAME_FREE + order));
-            check_none(i + 1, i + (1UL << order));
-            bank->blocks[order]++;
-            bank->free += 1UL << order;
-            i += 1UL << order;
-        }
-    }
 }
 
 /* The list for an order is a sound ring, and as long as it should be. */
-static void
+UNCHECKED static void
 check_list(const struct zone *z, unsigned order, size_t wanted)
 {
     const struct link *link = z->link;
@@ -528,21 +622,26 @@ check_zone(const struct zone *z, const struct bank *bank)
            zone, PMM_ORDERS, z->nonempty);
     EXPECT(z->free == bank->free, "zones[%lu].free: expected %lu, found %lu", zone, bank->free,
            z->free);
-    for (size_t i = bank->first; i < bank->first + bank->n; i++) {
+}
+
+static void
+check_users(void)
+{
+    for (size_t n = 0; n < model.nshared; n++) {
+        size_t i = model.shared[n];
         if (FRAME_KIND(model.is[i]) != FRAME_SHARED)
             continue;
-        uint32_t users = z->link[i - bank->base].users;
+        uint32_t users = link_at(i)->users;
         EXPECT(users == model.users[i], "the users of the block at 0x%lx: expected %u, found %u",
                machine_pa(i), model.users[i], users);
     }
 }
 
-static void
+UNCHECKED static void
 check_guards(void)
 {
     for (size_t i = 0; i < GUARD; i++)
-        EXPECT(table[i] == FRAME_FREE + PMM_ORDERS - 1
-                   && table[GUARD + model.n + i] == FRAME_FREE + PMM_ORDERS - 1,
+        EXPECT(table[i] == BEYOND && table[GUARD + model.n + i] == BEYOND,
                "a byte outside of frames.state has been written");
     for (const struct bank *bank = model.bank; bank < model.bank + model.nbanks; bank++)
         EXPECT(bank->link[-1].prev == POISON * 0x1010101u
@@ -554,18 +653,13 @@ check_guards(void)
 void
 machine_check(void)
 {
-    size_t behind = 0;
-
     EXPECT(frames.n == model.n && frames.state == table + GUARD && V2P(frames.first) == model.base
                && nzones == model.nbanks,
-           "frames or nzones has changed: expected them to stay as they are");
-    for (size_t i = 0; i < model.nbanks; i++) {
-        check_none(behind, model.bank[i].first);
-        check_states(&model.bank[i]);
-        behind = model.bank[i].first + model.bank[i].n;
-    }
-    check_none(behind, model.n);
+           "expected frames and nzones to stay as they are");
+    update();
+    check_states();
     for (size_t i = 0; i < model.nbanks; i++)
         check_zone(&zones[i], &model.bank[i]);
+    check_users();
     check_guards();
 }
