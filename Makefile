@@ -35,7 +35,7 @@ CFLAGS := -std=gnu17 -O2 -g -march=armv8-a -ffreestanding -nostdinc -isystem $(s
     -fno-pie -no-pie -fno-common -fno-stack-protector -mbranch-protection=none -mgeneral-regs-only \
     -mstrict-align -mno-outline-atomics -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer \
     -fno-optimize-sibling-calls -fno-strict-aliasing -fno-delete-null-pointer-checks \
-    -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-ipa-icf \
+    -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-ipa-icf -fno-partial-inlining \
     -mfix-cortex-a53-835769 -ffile-prefix-map=$(CURDIR)/= -Iinc
 # A program that says one thing and means another is stopped where it does so (kern/ubsan.c). Not in
 # boot.c, kvm.c and power.c, which run before addresses are translated.

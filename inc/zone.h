@@ -104,35 +104,52 @@ zone_of(uint64_t pa, size_t *i)
 
 /* The first block on the list of this order, which must not be empty. */
 static inline size_t
-zone_first(const struct zone *z, unsigned order)
+zone_first(const struct zone *z, size_t order)
 {
     return z->link[z->n + order].next;
 }
 
+/* Frame i goes to the front of the list for this order; its state is not touched. */
+static inline void
+zone_link(struct zone *z, size_t i, size_t order)
+{
+    size_t ahead = z->n + order;
+    struct link *head = &z->link[ahead], *self = &z->link[i];
+    uint32_t next = head->next;
+
+    self->next = next;
+    self->prev = (uint32_t)ahead;
+    z->link[next].prev = (uint32_t)i;
+    head->next = (uint32_t)i;
+    z->nonempty |= 1UL << order;
+}
+
+/* Frame i comes off the list for this order; its state is not touched. */
+static inline void
+zone_unlink(struct zone *z, size_t i, size_t order)
+{
+    const struct link *self = &z->link[i];
+    uint32_t next = self->next, prev = self->prev;
+
+    z->link[prev].next = next;
+    z->link[next].prev = prev;
+    if (next == prev) /* only the head is left */
+        z->nonempty &= ~(1UL << order);
+}
+
 /* The block of this order that begins at frame i is free from now on: its state and the list say so. */
 static inline void
-zone_push(struct zone *z, size_t i, unsigned order)
+zone_push(struct zone *z, size_t i, size_t order)
 {
-    size_t head = z->n + order, next = z->link[head].next;
-
-    z->link[i].next = (uint32_t)next;
-    z->link[i].prev = (uint32_t)head;
-    z->link[next].prev = (uint32_t)i;
-    z->link[head].next = (uint32_t)i;
-    z->nonempty |= 1UL << order;
+    zone_link(z, i, order);
     z->state[i] = (uint8_t)(FRAME_FREE + order);
 }
 
 /* The free block of this order at frame i comes off its list, and no block begins there any more. */
 static inline void
-zone_remove(struct zone *z, size_t i, unsigned order)
+zone_remove(struct zone *z, size_t i, size_t order)
 {
-    size_t next = z->link[i].next, prev = z->link[i].prev;
-
-    z->link[prev].next = (uint32_t)next;
-    z->link[next].prev = (uint32_t)prev;
-    if (next == prev) /* only the head is left */
-        z->nonempty &= ~(1UL << order);
+    zone_unlink(z, i, order);
     z->state[i] = FRAME_NONE;
 }
 

@@ -10,6 +10,8 @@ SPINLOCK(pmm_lock);
 #if SOL >= 3
 #define USERS_MAX 0x7fffffffu
 
+#define likely(condition) __builtin_expect(condition, 1)
+
 /*
  * Both of these work on a copy of the zone: it stays in registers, while any store to the tables could
  * change the original, for all that the compiler knows.
@@ -17,34 +19,41 @@ SPINLOCK(pmm_lock);
 
 /* The block of this order at frame i, which was in use, is free now. */
 static inline __attribute__((always_inline)) void
-give_back(struct zone *zone, size_t i, unsigned order)
+give_back(struct zone *zone, size_t i, size_t order)
 {
     struct zone z = *zone;
 
     z.free += 1UL << order;
-    while (order < PMM_ORDERS - 1 && z.state[i ^ 1UL << order] == FRAME_FREE + order) {
-        z.state[i] = FRAME_NONE;
-        zone_remove(&z, i ^ 1UL << order, order);
+    for (; order < PMM_ORDERS - 1; order++) {
+        size_t buddy = i ^ 1UL << order;
+        if (likely(z.state[buddy] != FRAME_FREE + order))
+            break;
+        zone_unlink(&z, buddy, order);
+        z.state[i | 1UL << order] =
+            FRAME_NONE; /* of both, the upper one begins no block any more */
         i &= ~(1UL << order);
-        order++;
     }
     zone_push(&z, i, order);
     zone->free = z.free;
     zone->nonempty = z.nonempty;
 }
 
-/* A block of this order out of the zone, which has one, or a larger one to split. Returns its frame. */
+/* A block of this order: the first on its list, or the lower part of the smallest larger one. */
 static inline __attribute__((always_inline)) size_t
-take(struct zone *zone, unsigned order)
+take(struct zone *zone, size_t order)
 {
     struct zone z = *zone;
-    unsigned have = order + (unsigned)__builtin_ctzl(z.nonempty >> order);
-    size_t i = zone_first(&z, have);
+    size_t i;
 
-    zone_remove(&z, i, have);
-    while (have > order) { /* the upper half stays free */
-        have--;
-        zone_push(&z, i + (1UL << have), have);
+    if (likely(z.nonempty >> order & 1)) {
+        i = zone_first(&z, order);
+        zone_unlink(&z, i, order);
+    } else {
+        size_t have = order + (size_t)__builtin_ctzl(z.nonempty >> order);
+        i = zone_first(&z, have);
+        zone_unlink(&z, i, have);
+        while (have-- > order) /* the upper half stays free */
+            zone_push(&z, i + (1UL << have), have);
     }
     z.state[i] = (uint8_t)(FRAME_USED + order);
     zone->free = z.free - (1UL << order);
@@ -145,15 +154,15 @@ pmm_free(uint64_t pa, unsigned order)
     int error = -EINVAL;
     size_t i;
 
+    if (order >= PMM_ORDERS)
+        return -EINVAL;
     uint64_t flags = spin_lock(&pmm_lock);
     struct zone *z = zone_of(pa, &i);
-    if (z && order < PMM_ORDERS) {
-        if (z->state[i] == FRAME_USED + order) {
-            give_back(z, i, order);
-            error = 0;
-        } else if (z->state[i] == FRAME_SHARED + order) {
-            error = -EBUSY;
-        }
+    if (z && z->state[i] == FRAME_USED + order) {
+        give_back(z, i, order);
+        error = 0;
+    } else if (z && z->state[i] == FRAME_SHARED + order) {
+        error = -EBUSY;
     }
     spin_unlock(&pmm_lock, flags);
     return error;
