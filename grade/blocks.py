@@ -11,12 +11,12 @@ import random
 import struct
 from collections.abc import Callable, Iterable
 
-from grade.buddy import (CACHED, FRAMES, FREE, LARGEST, LINK, NONE, ORDERS, SHARED, USED, ZONE, Pmm, listed_pages, locked,
-                         variable, whole)
+from grade.buddy import (CACHED, FRAMES, FREE, LARGEST, LINK, NONE, ORDERS, SHARED, USED, ZONE, Pmm, listed_pages,
+                         locked, variable, whole)
 from grade.guest import Guest, Stuck
 from grade.view import KERNBASE, M64, PERIPHERALS, PGSIZE, P2V, Disagree
 
-EINVAL, EBUSY = -22, -16
+EINVAL, EBUSY, ENOMEM = -22, -16, -12
 TABLES = 2 << 20            # bytes at the end of RAM for made-up tables
 QUICK = 60                  # million instructions for a call: far more than the slowest way takes
 
@@ -24,6 +24,12 @@ QUICK = 60                  # million instructions for a call: far more than the
 def signed(x0: int) -> int:
     """An int that a function returned."""
     return (x0 & 0xFFFF_FFFF) - (1 << 32 if x0 & 1 << 31 else 0)
+
+
+def number(value: int) -> str:
+    """For messages."""
+    names = {EINVAL: "-EINVAL", EBUSY: "-EBUSY", ENOMEM: "-ENOMEM"}
+    return names.get(value, str(value) if abs(value) < 1 << 31 else hex(value))
 
 
 def end_of_ram(g: Guest) -> int:
@@ -236,8 +242,8 @@ class Blocks:
         found = signed(self.call(function, *arguments))
         allowed = wanted if isinstance(wanted, set) else {wanted}
         if found not in allowed:
-            raise Disagree(f"{self.last}{why and f', which is {why}'}: expected {' or '.join(map(str, allowed))}, "
-                           f"found {found}")
+            raise Disagree(f"{self.last}{why and f', which is {why}'}: expected {' or '.join(map(number, allowed))}, "
+                           f"found {number(found)}")
         self.check()
 
     def refs(self, pa: int) -> None:

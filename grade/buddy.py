@@ -182,13 +182,14 @@ class Pmm:
             if not (zone.first <= i and end <= zone.end):
                 within = self.zone_of(i)
                 if within is None or end > within.end:
-                    raise Disagree(f"a block of order {order}, {NAMES[kind]}, at {self.frame(i)} does not lie in a zone")
+                    raise Disagree(f"a block of order {order}, {NAMES[kind]}, at {self.frame(i)} does not lie in a "
+                                   "zone")
                 zone = within
             self.kinds[kind][i] = order
         for i, order in self.free.items():
             if order < ORDERS - 1 and not i >> order & 1 and self.free.get(i ^ 1 << order) == order:
-                raise Disagree(f"two free blocks of order {order}, at {self.frame(i)} and {self.frame(i ^ 1 << order)}, "
-                               "are buddies, expected them to be merged")
+                raise Disagree(f"two free blocks of order {order}, at {self.frame(i)} and "
+                               f"{self.frame(i ^ 1 << order)}, are buddies, expected them to be merged")
 
     def read_lists(self, number: int, z: Zone) -> None:
         """The rings of one zone hold the blocks whose states say so, once each."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 
-from grade.blocks import Blocks, end_of_ram, spare_ram
-from grade.buddy import CACHED, LARGEST, ORDERS, Pmm, free_pages, listed_pages, lowest, memmap, pmm_tables, variable, whole
+from grade.blocks import Blocks, end_of_ram, pieces, signed, spare_ram
+from grade.buddy import CACHED, LARGEST, ORDERS, Pmm, listed_pages, lowest, memmap, pmm_tables, variable, whole
 from grade.guest import Guest
 from grade.view import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree
 
@@ -35,7 +36,7 @@ class Pool(Blocks):
             raise Disagree(f"after {self.last}: {e}") from None
         new = listed - self.cached
         for frame in new - self.free:
-            raise Disagree(f"after {self.last}: the page {P2V(self.pa(frame)):#x} is on kmem.free_list, but it was not free")
+            raise Disagree(f"after {self.last}: the page {P2V(self.pa(frame)):#x} is on kmem.free_list, but was not free")
         self.free -= new
         self.cached |= new
         return new
@@ -68,7 +69,7 @@ class Pool(Blocks):
         page = self.call("kalloc")
         if page == 0:
             if before or free:
-                raise Disagree(f"kalloc() returned NULL with {len(before)} pages on the list and {free} free in the pmm")
+                raise Disagree(f"kalloc() returned NULL with {len(before)} pages on the list, {free} free in the pmm")
             self.check()
             return None
         frame, rest = divmod(page - KERNBASE, PGSIZE)
@@ -101,8 +102,8 @@ class Pool(Blocks):
             raise Disagree(f"{self.last} did not fill the page with junk")
         gone = len(self.returned())
         if gone and (had < MAX - 1 or not BATCH - 1 <= gone <= BATCH + 1):
-            raise Disagree(f"after {self.last}: {gone} of the {had} pages on kalloc's list are with the pmm again, expected "
-                           f"{BATCH}, once there are {MAX}")
+            raise Disagree(f"after {self.last}: {gone} of the {had} pages on kalloc's list are with the pmm again, "
+                           f"expected {BATCH}, once there are {MAX}")
         if had - gone > MAX:
             raise Disagree(f"after {self.last}: {had - gone} pages are on kalloc's list, expected no more than {MAX}")
         self.check()
@@ -123,10 +124,11 @@ class Pool(Blocks):
         self.returned()
         if pa == 0:
             if possible:
-                raise Disagree(f"{self.last}: expected a block, found 0, although there is one once kalloc's list is drained")
+                raise Disagree(f"{self.last}: expected a block, found 0, although there is one once kalloc's list is "
+                               "drained")
             if self.cached:
-                raise Disagree(f"{self.last} returned 0, with {len(self.cached)} pages on kalloc's list, expected it to be "
-                               "drained first")
+                raise Disagree(f"{self.last} returned 0, with {len(self.cached)} pages on kalloc's list, expected it to "
+                               "be drained first")
             self.check()
             return None
         frame = self.taken(pa, order)
@@ -240,7 +242,8 @@ def judge_kfree_twice(g: Guest, rng: random.Random) -> None:
     nobody = there - p.free - p.cached - set(p.used) - set(inside)
     cases = [(rng.choice(sorted(frames)), why) for frames, why in (
         (p.cached, "on the list already"), (p.cached, "on the list already"), (list(blocks), "free, with the pmm"),
-        (p.free - set(blocks), "free, with the pmm"), (inside, "inside of a larger block"), (inside, "inside of a larger block"),
+        (p.free - set(blocks), "free, with the pmm"), (inside, "inside of a larger block"),
+        (inside, "inside of a larger block"),
         ([f for f, order in p.used.items() if order > 0], "the beginning of a larger block"), (nobody, "reserved"))
         if frames]
     rng.shuffle(cases)
@@ -291,37 +294,48 @@ def judge_kfree_shared(g: Guest, rng: random.Random) -> None:
 # --- all of the machine --------------------------------------------------
 
 
-def everything(g: Guest) -> set[int]:
-    """The pages that belong to somebody, or can: all RAM behind the image but the pmm's own tables."""
+def everything(g: Guest) -> bytes:
+    """1 for each frame that somebody has, or can have: all RAM behind the image but the pmm's own tables."""
     if end_of_ram(g) != RAM_ALL:
         raise Disagree(f"PHYSTOP is {end_of_ram(g):#x}, expected {RAM_ALL:#x}")
     first = -(-(g.symbol("end") - KERNBASE) // PGSIZE)
-    return {P2V(frame * PGSIZE) for frame in range(first, RAM_ALL // PGSIZE)} - pmm_tables(g)
+    mask = bytearray(first) + b"\1" * (RAM_ALL // PGSIZE - first)
+    for page in pmm_tables(g):
+        frame = (page - KERNBASE) // PGSIZE
+        if not first <= frame < len(mask):
+            raise Disagree(f"the pmm's tables are at {page:#x}, expected memory that is usable")
+        mask[frame] = 0
+    return bytes(mask)
 
 
 def whole_machine(g: Guest, when: str) -> Pmm:
     """Every page is free: with the pmm, or on kalloc's list."""
     pmm = Pmm(g)
-    usable, free = everything(g), free_pages(g)
-    if free - usable:
-        raise Disagree(f"{when}, {min(free - usable):#x} is free, expected it to be reserved")
-    if usable - free:
-        raise Disagree(f"{when}, expected {len(usable)} free pages, found {len(free)}: missing are "
-                       f"{min(usable - free):#x} and others up to {max(usable - free):#x}")
+    n = RAM_ALL // PGSIZE
+    if len(pmm.zones) != 1 or pmm.zones[0].n != n or pmm.start or pmm.n != -(-n // LARGEST) * LARGEST:
+        raise Disagree(f"{when}, expected one zone with all memory")
+    usable, free = everything(g), bytearray(n)
+    for block in pmm.free.items():
+        frame, size = block[0], 1 << block[1]
+        free[frame:frame + size] = b"\1" * size
     listed = {(page - KERNBASE) // PGSIZE for page in listed_pages(g)}
+    for frame in listed:
+        if frame >= n or free[frame]:
+            raise Disagree(f"{when}, {pmm.frame(frame)} is on kmem.free_list, and not only there")
+        free[frame] = 1
     if listed != pmm.cached:
         frame = min(listed ^ pmm.cached)
-        raise Disagree(f"{when}, the state of {pmm.frame(frame)} is {pmm.state[frame]:#x}, expected {CACHED:#x} for the "
-                       "pages on kalloc's list, and for no others")
+        raise Disagree(f"{when}, the state of {pmm.frame(frame)} is {pmm.state[frame]:#x}, expected {CACHED:#x} for "
+                       "the pages on kalloc's list, and for no others")
+    if free != usable:
+        frame = next(i for i, (a, b) in enumerate(zip(free, usable)) if a != b)
+        raise Disagree(f"{when}, {pmm.frame(frame)} is free, expected it to be reserved" if free[frame] else
+                       f"{when}, expected {usable.count(1)} free pages, found {free.count(1)}; {pmm.frame(frame)} is "
+                       f"not free, the state there is {pmm.state[frame]:#x}")
     count = int.from_bytes(variable(g, "kmem", 16)[8:], "little")
-    if count != len(listed) or count >= MAX:
-        raise Disagree(f"{when}, kmem.count is {count} and {len(listed)} pages are on the list, expected both the same, "
-                       f"and less than {MAX}")
-    if pmm.used or pmm.shared:
-        frame = min({**pmm.used, **pmm.shared})
-        raise Disagree(f"{when}, a block at {pmm.frame(frame)} is in use, expected none")
-    if len(pmm.zones) != 1 or pmm.zones[0].n != RAM_ALL // PGSIZE or pmm.n != -(-RAM_ALL // PGSIZE // LARGEST) * LARGEST:
-        raise Disagree(f"{when}, expected one zone with all memory")
+    if count != len(listed) or count > MAX:
+        raise Disagree(f"{when}, kmem.count is {count} and {len(listed)} pages are on the list, expected both the "
+                       f"same, and no more than {MAX}")
     return pmm
 
 
@@ -335,8 +349,8 @@ def begin_frames_whole(g: Guest, rng: random.Random) -> None:
                            f"expected 0 to {RAM_ALL // PGSIZE - 1:#x}")
         left = ~now.reserved & (1 << now.n) - 1
         if left:
-            raise Disagree(f"after the boot, frame {lowest(left):#x} of the memmap is not reserved, expected all to be: "
-                           "they are the pmm's")
+            raise Disagree(f"after the boot, frame {lowest(left):#x} of the memmap is not reserved, expected all to "
+                           "be: they are the pmm's")
 
 
 def judge_frames_whole(g: Guest, rng: random.Random) -> None:
@@ -351,16 +365,24 @@ def judge_frames_whole(g: Guest, rng: random.Random) -> None:
             raise Disagree(f"pmm_alloc({order}) returned {pa:#x}, expected a block that is free")
         mine[pa] = order
     pages = [g.call("kalloc") for _ in range(40)]
+    pmm = Pmm(g)
+    for at, order in [*mine.items(), *((page - KERNBASE, 0) for page in pages)]:
+        if at % PGSIZE or pmm.used.get(at // PGSIZE) != order:
+            raise Disagree(f"a block of order {order} was handed out at {at:#x}, but the state there is not that of "
+                           "one in use")
     for page in pages:
         g.call("kfree", page)
     for pa, order in rng.sample(sorted(mine.items()), len(mine)):
         half = 1 << order >> 1
         parts = rng.choice(([1 << order], [half, half])) if half else [1]
         for n in parts:
-            if g.call("pmm_free_range", pa, n) if len(parts) > 1 else g.call("pmm_free", pa, order):
+            if signed(g.call("pmm_free_range", pa, n) if len(parts) > 1 else g.call("pmm_free", pa, order)):
                 raise Disagree(f"the block of order {order} at {pa:#x} cannot be given back")
             pa += n * PGSIZE
     g.call("kcache_drain", 1 << 20)
     pmm = whole_machine(g, "after all was given back")
-    if pmm.cached or pmm.free != whole({(page - KERNBASE) // PGSIZE for page in everything(g)}):
+    blocks: dict[int, int] = {}
+    for run in re.finditer(rb"\x01+", everything(g)):
+        blocks.update(pieces(*run.span()))
+    if pmm.cached or pmm.free != blocks:
         raise Disagree("after all was given back and kalloc's list drained, expected every block to be whole")

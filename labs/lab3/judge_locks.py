@@ -6,14 +6,14 @@ import random
 import struct
 from collections.abc import Callable
 
-from grade.blocks import EINVAL, QUICK, Blocks, signed
+from grade.blocks import EINVAL, QUICK, Blocks, number, signed
 from grade.buddy import LARGEST, LINK, MAP_FRAMES, MEMMAP, ORDERS, ZONE, locked, memory, variable
 from grade.gdb import CPSR
 from grade.guest import Guest
 from grade.machine import Stop
 from grade.view import KERNBASE, PGSIZE, Disagree
 
-IRQ_FIQ = 0xC0              # PSTATE: I and F
+FIQ = 0x40                  # PSTATE: F; nobody takes IRQs yet, and of FIQs there are none
 TURNS = 60                  # instructions for which a waiting core is followed ...
 FAR = 4000                  # instructions that are followed before a lock is taken, and after it is released
 LOOP = 12                   # ... and of these the last half are no more than this many, again and again
@@ -43,7 +43,7 @@ class Contended:
         self.function, self.last, self.held = function, self.data(), False
         mine = self.rng.choice((0, 1, 0xFFFE, 0xFFFF, self.rng.randrange(0x10000)))
         self.put(mine, mine + 1)
-        self.g.home[CPSR] ^= IRQ_FIQ if self.rng.random() < 0.5 else 0
+        self.g.home[CPSR] ^= FIQ if self.rng.random() < 0.5 else 0
         name, _ = self.g.enter(function, *arguments)
         before = self.word()
         if not self.follow(lambda: self.word() != before, FAR):
@@ -97,8 +97,8 @@ class Contended:
             if places[-1] in self.g.machine.breakpoints:
                 break
         if len(places) < TURNS or len(set(places[TURNS // 2:])) > LOOP:
-            raise Disagree(f"{self.function} was called while {self.lock} was taken, expected it to wait, found that it "
-                           f"went on to {self.g.name(places[-1])}")
+            raise Disagree(f"{self.function} was called while {self.lock} was taken, expected it to wait, found that "
+                           f"it went on to {self.g.name(places[-1])}")
         if self.data() != self.last:
             raise Disagree(f"{self.function} changed what {self.lock} protects before it had the lock")
 
@@ -127,18 +127,19 @@ def on_the_memmap(g: Guest, rng: random.Random) -> None:
         x0 = call(function, *arguments)
         found = signed(x0) if wanted < 0 else x0 & (0xFFFF_FFFF if wanted == 0 else ~0)
         if function != "memmap_reserve" and found != wanted:
-            raise Disagree(f"{function}: expected {wanted:#x}, found {found:#x}")
+            raise Disagree(f"{function}: expected {number(wanted)}, found {number(found)}")
         name = locked(g)
         if name is not None:
             raise Disagree(f"after {function}, {name} is still locked, expected spin_unlock before each return")
 
+    expect(g.call, 0, "memmap_init", start, start + 99 * PGSIZE)
     expect(contended, 0, "memmap_init", start, start + 9 * PGSIZE)
     expect(contended, 0, "memmap_reserve", start, start + PGSIZE)
     expect(contended, start + PGSIZE, "alloc_frame")
     expect(contended, start + 2 * PGSIZE, "alloc_frames", 7)
     expect(contended, 0, "free_frame", start + PGSIZE)
-    for mask in (0, IRQ_FIQ):
-        g.home[CPSR] = g.home[CPSR] & ~IRQ_FIQ | mask
+    for mask in (0, FIQ):
+        g.home[CPSR] = g.home[CPSR] & ~FIQ | mask
         expect(g.call, EINVAL, "memmap_init", start, start + 5)
         expect(g.call, 0, "memmap_init", start, start + 9 * PGSIZE)
         expect(g.call, 0, "memmap_reserve", start + PGSIZE, start)
@@ -160,8 +161,8 @@ def on_the_pmm(g: Guest, rng: random.Random) -> None:
     b.caller = Contended(g, rng, "pmm_lock", lambda: tables(g, b)).call
     exercise(b, rng)
     b.caller = g.call
-    for mask in (0, IRQ_FIQ):
-        g.home[CPSR] = g.home[CPSR] & ~IRQ_FIQ | mask
+    for mask in (0, FIQ):
+        g.home[CPSR] = g.home[CPSR] & ~FIQ | mask
         exercise(b, rng)
         b.alloc(ORDERS)
         b.alloc(ORDERS - 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from grade.blocks import EINVAL, QUICK, signed
+from grade.blocks import EINVAL, QUICK, number, signed
 from grade.buddy import MAP_FRAMES, locked, lowest, memmap
 from grade.guest import Guest
 from grade.view import M64, PGSIZE, Disagree
@@ -57,8 +57,8 @@ class Map:
             if name is not None:
                 raise Disagree(f"{name} is still locked, expected spin_unlock before each return")
             if (now.start, now.n) != (self.start, self.n):
-                raise Disagree(f"expected frames {self.start:#x} to {self.start + self.n - 1:#x} to be described, found "
-                               f"{now.start:#x} to {now.start + now.n - 1:#x}")
+                raise Disagree(f"expected frames {self.start:#x} to {self.start + self.n - 1:#x} to be described, "
+                               f"found {now.start:#x} to {now.start + now.n - 1:#x}")
             for found, wanted, what in ((now.used, self.used, "bitmap"), (now.reserved, self.reserved, "reserved")):
                 if found != wanted:
                     i = lowest(found ^ wanted)
@@ -69,7 +69,7 @@ class Map:
 
     def result(self, x0: int, wanted: int) -> None:
         if signed(x0) != wanted:
-            raise Disagree(f"{self.last}: expected {wanted}, found {signed(x0)}")
+            raise Disagree(f"{self.last}: expected {number(wanted)}, found {number(signed(x0))}")
         self.check()
 
     def init(self, start: int, stop: int) -> None:
@@ -110,8 +110,9 @@ class Map:
         pa = self.call("alloc_frame") if n is None else self.call("alloc_frames", count)
         if pa == 0:
             if where:
-                raise Disagree(f"{self.last}: expected {count} free frames in a row, such as from "
-                               f"{(self.start + lowest(where)) * PGSIZE:#x} on, found 0")
+                raise Disagree(f"{self.last}: expected "
+                               + ("a free frame" if count == 1 else f"{count} free frames in a row")
+                               + f", such as {(self.start + lowest(where)) * PGSIZE:#x}, found 0")
             self.check()
             return None
         frame, rest = divmod(pa, PGSIZE)
@@ -120,6 +121,8 @@ class Map:
             raise Disagree(f"{self.last}: returned {pa:#x}, expected the address of a frame of the map, "
                            f"[{self.start * PGSIZE:#x}, {(self.start + self.n) * PGSIZE:#x})"
                            + ("" if where else ", or rather 0, as there is no such run"))
+        if count == 0:
+            raise Disagree(f"{self.last}: returned {pa:#x}, expected 0")
         if not where >> i & 1:
             wrong = "reserved" if self.reserved >> i & 1 else "in use"
             run = (1 << count) - 1 << i if 0 < count <= self.n else 0
@@ -230,8 +233,10 @@ def mixed(m: Map, rng: random.Random, n: int, calls: int) -> None:
         m.reserve_frames(rng.randrange(n), rng.randrange(1, 4))
     for _ in range(calls):
         most = longest(m.free)
+        if rng.random() < 0.15:
+            m.alloc(rng.choice((M64, M64 - rng.randrange(n), 1 << 63, 1 << 52, (1 << 32) + 1, MAP_FRAMES)))
         if most > n // 8:
-            m.alloc(rng.choice((most // 2, most - rng.randrange(9))))
+            m.alloc(rng.choice((most // 2, max(1, most - rng.randrange(9)))))
         elif rng.random() < 0.5:
             m.alloc(rng.choice((most, most, most + 1, rng.randrange(1, 9))))
         else:
@@ -261,8 +266,8 @@ def searches(m: Map, rng: random.Random) -> None:
         m.reserve_frames(i + rng.randrange(-99, 99), 1)
     m.alloc(8192 + 300)
     if m.cost > 2 * WORDWISE:       # it wraps around
-        raise Disagree(f"{m.last} took {m.cost},000 instructions to find that no run is so long, expected a search word "
-                       f"by word, in fewer than {2 * WORDWISE},000")
+        raise Disagree(f"{m.last} took {m.cost},000 instructions to find that no run is so long, expected a search "
+                       f"word by word, in fewer than {2 * WORDWISE},000")
 
 
 def judge_alloc_frames(g: Guest, rng: random.Random) -> None:

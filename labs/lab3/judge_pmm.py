@@ -269,8 +269,8 @@ def judge_range_refuse(g: Guest, rng: random.Random) -> None:
                     b.expect(wrong, "pmm_free_range", pa, n, why=why)
         for frame in some(rng, sorted(b.used), 15):
             n = run_from(b, frame)
-            for npages in some(rng, (0, n + 1, n + rng.randrange(1, 300), b.n - frame, b.n - frame + 1, 1 << 32, 1 << 51,
-                                      (1 << 52) - frame, (1 << 52) + 1, M64, M64 - frame, M64 >> 1, 1 << 63), 3):
+            for npages in some(rng, (0, n + 1, n + rng.randrange(1, 300), b.n - frame, b.n - frame + 1, 1 << 32,
+                                     1 << 51, (1 << 52) - frame, (1 << 52) + 1, M64, M64 - frame, M64 >> 1, 1 << 63), 3):
                 if (wrong := range_errors(b, b.pa(frame), npages)):
                     b.expect(wrong, "pmm_free_range", b.pa(frame), npages)
         for frame in b.users:
