@@ -229,7 +229,7 @@ class Gdb:
         self.expect_ok(f"z0,{va:x},4")
 
     def watch_stores(self, va: int, size: int) -> None:
-        """Stop after each store to these bytes."""
+        """Stop at a store to these bytes: QEMU has then not always made it.  So unwatch before going on."""
         self.expect_ok(f"Z2,{va:x},{size:x}")
 
     def unwatch(self, va: int, size: int) -> None:

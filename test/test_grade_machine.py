@@ -15,7 +15,7 @@ import pytest
 
 import grading
 from grade.elf import BadElf, Elf
-from grade.gdb import checksum, escape, unescape
+from grade.gdb import CPSR, checksum, escape, unescape
 from grade.guest import Guest, Panicked, Stuck
 from grade.view import KERNBASE, Disagree
 from grade.machine import POISON, Machine, NoQemu, Stop
@@ -159,6 +159,31 @@ def test_free_list(guest: Guest) -> None:
     guest.put64(pages[2], 0x0101010101010101)
     with pytest.raises(Disagree, match="bad page 0x101010101010101 after 3"):
         guest.free_list()
+
+
+def put_code(guest: Guest, function: str, *words: int) -> None:
+    guest.phys_write(guest.symbol(function) - KERNBASE, struct.pack(f"<{len(words)}I", *words))
+
+
+def test_a_call_that_leaves_other_interrupts_masked(guest: Guest) -> None:
+    put_code(guest, "add", 0xD50341FF, 0xD65F03C0)          # msr daifclr, #1; ret
+    guest.home[CPSR] |= 0x3C0
+    with pytest.raises(Disagree, match="after add, other interrupts are masked .* 0xf again, found 0xe"):
+        guest.call("add")
+    guest.home[CPSR] &= ~0x40
+    guest.call("add")
+
+
+def test_a_store_that_is_watched(guest: Guest) -> None:
+    put_code(guest, "add", 0xF9000020, 0xD65F03C0)          # str x0, [x1]; ret
+    va = guest.symbol("kmem")
+    guest.machine.gdb.watch_stores(va, 8)
+    name, address = guest.enter("add", 5, va)
+    assert guest.machine.run(5, pc=address) is Stop.BREAKPOINT
+    assert guest.machine.pc in (address, address + 4)
+    guest.machine.gdb.unwatch(va, 8)
+    assert guest.leave(name, guest.machine.run(5), 5) == 5
+    assert guest.u64(va) == 5
 
 
 def test_overwritten_code_is_seen(guest: Guest) -> None:

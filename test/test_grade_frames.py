@@ -1,0 +1,272 @@
+"""What the grader makes of page frames in memory: bitmap, states, rings, lists; right, wrong and random."""
+
+from __future__ import annotations
+
+import mmap
+import random
+import struct
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import grading
+from grade import buddy, lab as labs
+from grade.blocks import Blocks, pieces
+from grade.buddy import FRAMES, LINK, MAP_FRAMES, MEMMAP, NONE, ORDERS, ZONE, Pmm, free_pages, locked, memmap, whole
+from grade.guest import Guest
+from grade.machine import RAM_SIZE
+from grade.view import KERNBASE, M64, PGSIZE, P2V, Disagree
+
+END = 16 << 20              # of this machine's RAM
+NAMES = ("kmem", "phystop", "frames", "nzones", "zones", *buddy.LOCKS)
+AT = {name: 0x8_0000 + 0x1000 * i for i, name in enumerate(NAMES)}
+
+
+class Memory(Guest):
+    """A stopped machine of which there is nothing but memory and symbols."""
+
+    def __init__(self) -> None:
+        machine: Any = SimpleNamespace(ram=mmap.mmap(-1, RAM_SIZE))
+        elf: Any = SimpleNamespace(symbols={name: SimpleNamespace(address=P2V(at)) for name, at in AT.items()})
+        super().__init__(machine, elf)
+        self.phys_write(AT["phystop"], struct.pack("<Q", END))
+
+
+@pytest.fixture(scope="module")
+def g() -> Iterator[Memory]:
+    yield Memory()
+
+
+def made(g: Memory, seed: int) -> Blocks:
+    """Two banks in RAM, some pages on kalloc's list, some blocks shared."""
+    rng = random.Random(seed)
+    b = Blocks(g, rng, [(1100, 500), (1700 + seed % 300, 900)])
+    b.fill(most=6)
+    for frame in rng.sample([f for f, order in b.used.items() if order == 0], 5):
+        del b.used[frame]
+        b.cached.add(frame)
+    for frame in rng.sample(sorted(b.used), 5):
+        b.users[frame] = rng.randrange(2, 100_000)
+    b.write()
+    return b
+
+
+def test_blocks() -> None:
+    assert pieces(1, 1) == {} and pieces(0, 2050) == {0: 10, 1024: 10, 2048: 1}
+    assert pieces(3, 12) == {3: 0, 4: 2, 8: 2}
+    rng = random.Random(1)
+    for _ in range(30):
+        frames = {f for f in range(3000) if rng.random() < 0.9} | set(range(500, 900 + rng.randrange(2000)))
+        blocks = whole(frames)
+        assert sorted(f for at, o in blocks.items() for f in range(at, at + (1 << o))) == sorted(frames)
+        assert all(at % (1 << o) == 0 for at, o in blocks.items())
+        assert not any(blocks.get(at ^ 1 << o) == o for at, o in blocks.items() if o < ORDERS - 1)
+    assert whole(set(range(7, 4000))) == pieces(7, 4000)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_written_is_what_is_read(g: Memory, seed: int) -> None:
+    b = made(g, seed)
+    now = Pmm(g)
+    assert now.free_frames() == b.free and now.cached == b.cached and now.users == b.users
+    assert {**now.used, **now.shared} == b.used
+    assert [z.end - z.first for z in now.zones][0] >= 500 and len(now.zones) == 2
+    assert free_pages(g) == {P2V(f * PGSIZE) for f in b.free | b.cached}
+    assert buddy.pmm_tables(g) <= {P2V(pa) for pa in range(END - (2 << 20), END, PGSIZE)}
+    b.check()
+
+
+def put(g: Memory, va: int, fmt: str, *values: int) -> None:
+    g.phys_write(va - KERNBASE, struct.pack("<" + fmt, *values))
+
+
+def zone(g: Memory, number: int, field: int, value: int) -> None:
+    put(g, P2V(AT["zones"]) + number * ZONE.size + 8 * field, "Q", value)
+
+
+def head(pmm: Pmm) -> tuple[int, int, int]:
+    """Address of the links of zone 0; the head of a list with at least two blocks, and the first on it."""
+    links = pmm.zones[0].link
+    for order in range(ORDERS):
+        at = pmm.zones[0].n + order
+        first, last = LINK.unpack(pmm.g.phys(links - KERNBASE + at * LINK.size, LINK.size))
+        if first not in (last, at):
+            return links, at, first
+    raise AssertionError("no list has two blocks")
+
+
+def too_few_users(g: Memory, p: Pmm) -> None:
+    frame = min(p.shared)
+    z = p.zone_of(frame)
+    assert z is not None
+    put(g, z.link + (frame - z.at) * LINK.size, "I", 1)
+
+
+def edits() -> dict[str, tuple[Any, str]]:
+    def state(pick: Any, value: int) -> Any:
+        return lambda g, p: put(g, p.table + pick(p), "B", value)
+
+    def link(what: str) -> Any:
+        def change(g: Memory, p: Pmm) -> None:
+            links, at, first = head(p)
+            if what == "astray":
+                put(g, links + at * LINK.size, "I", 0x7000_0000)
+            elif what == "circle":
+                put(g, links + first * LINK.size, "II", first, first)
+            elif what == "prev":
+                put(g, links + first * LINK.size + 4, "I", 1)
+            else:           # the first one is left out
+                after = LINK.unpack(g.phys(links - KERNBASE + first * LINK.size, LINK.size))[0]
+                put(g, links + at * LINK.size, "I", after)
+                put(g, links + after * LINK.size + 4, "I", at)
+        return change
+
+    def first_of(kind: str) -> Any:
+        return lambda p: min(getattr(p, kind))
+
+    return {
+        "a state that means nothing": (state(first_of("used"), 0x2B), "means nothing"),
+        "an order too large": (state(first_of("used"), 0x0B), "means nothing"),
+        "a list page of an order": (state(first_of("used"), 0xC1), "means nothing"),
+        "a block in a block": (state(lambda p: next(f for f, o in p.free.items() if o) + 1, 0), "inside of the block"),
+        "a block that is not aligned": (state(lambda p: next(f | 1 for f, o in p.used.items() if not o), 3),
+                                        "aligned|inside"),
+        "a block in no zone": (state(lambda p: 0, 0), "does not lie in a zone"),
+        "free, but on no list": (state(lambda p: next(f for f, o in p.used.items() if not o), 0x80), "on its lists|merged"),
+        "on a list, but in use": (state(first_of("free"), 0), "expected 0x8"),
+        "a link that leads nowhere": (link("astray"), "expected a frame of the zone or the head"),
+        "a circle": (link("circle"), "broken after|circle"),
+        "a wrong prev": (link("prev"), "is broken after 0 blocks"),
+        "a block that was left out": (link("left out"), "on its lists|nonempty"),
+        "free pages miscounted": (lambda g, p: zone(g, 1, 4, p.zones[1].free - 1), "zone 1 counts .* expected"),
+        "nonempty": (lambda g, p: zone(g, 0, 5, p.zones[0].nonempty ^ 1 << 9), "bit 9 of nonempty|order 9"),
+        "nonempty of no order": (lambda g, p: zone(g, 0, 5, p.zones[0].nonempty | 1 << 40), "only 11 orders"),
+        "no zones": (lambda g, p: put(g, P2V(AT["nzones"]), "Q", 0), "nzones is 0"),
+        "too many zones": (lambda g, p: put(g, P2V(AT["nzones"]), "Q", 1 << 60), "nzones is"),
+        "zones that overlap": (lambda g, p: zone(g, 1, 1, 5), "zone 1 is not as it was set up"),
+        "a zone behind the last": (lambda g, p: zone(g, 2, 1, 5), "behind the last"),
+        "a wild table": (lambda g, p: put(g, P2V(AT["frames"]) + 16, "Q", 0x1000), "frames is not as"),
+        "an endless table": (lambda g, p: put(g, P2V(AT["frames"]) + 8, "Q", 1 << 50), "frames is not as"),
+        "wild links": (lambda g, p: zone(g, 0, 2, 0xDEAD_BEEF_0000), "there is no memory"),
+        "too few users": (too_few_users, "its users are 0x1"),
+    }
+
+
+@pytest.mark.parametrize("edit", edits())
+def test_what_contradicts_itself_is_told(g: Memory, edit: str) -> None:
+    change, words = edits()[edit]
+    made(g, 3)
+    change(g, Pmm(g))
+    with pytest.raises(Disagree, match=words):
+        Pmm(g)
+
+
+def test_buddies_that_are_not_merged(g: Memory) -> None:
+    b = made(g, 4)
+    b.free, b.used, b.users, b.cached = set(), {}, {}, set()
+    b.free.update(range(1280, 1284))
+    b.free_blocks = lambda: {1280: 1, 1282: 1}      # type: ignore[assignment]
+    with pytest.raises(Disagree, match="two free blocks of order 1, .* are buddies, expected them to be merged"):
+        b.write()
+
+
+def test_the_model_finds_what_is_amiss(g: Memory) -> None:
+    changes: tuple[tuple[Callable[[Blocks], object], str], ...] = (
+            (lambda b: b.free.discard(max(b.free)), "is free, expected it not to be"),
+            (lambda b: b.free.add(1), "expected frame 0x1 .* to be free, found it is not"),
+            (lambda b: b.used.pop(max(b.used.keys() - b.users.keys())), "expected no block in use to begin"),
+            (lambda b: b.used.update({1: 0}), "expected a block of order 0 in use to begin at frame 0x1 "),
+            (lambda b: b.users.update({min(b.users): 7}), "users, expected 7"),
+            (lambda b: b.cached.pop(), "expected that of no page of kalloc's list"),
+            (lambda b: put(g, P2V(AT["pmm_lock"]), "HH", 4, 5), "pmm_lock is still locked"),
+            (lambda b: put(g, P2V(AT["kmem"]) + 8, "Q", 99), "kmem.count is 0x63, but the list has 5"),
+            (lambda b: zone(g, 0, 6, 1), "pages or watermark of zone 0 was changed"))
+    for change, words in changes:
+        b = made(g, 5)
+        change(b)
+        with pytest.raises(Disagree, match=words):
+            b.check()
+        put(g, P2V(AT["pmm_lock"]), "HH", 5, 5)
+    assert locked(g) is None
+
+
+def test_a_page_that_is_free_twice(g: Memory) -> None:
+    b = made(g, 6)
+    page = P2V(min(b.free) * PGSIZE)
+    put(g, page, "Q", 0)
+    put(g, P2V(AT["kmem"]), "Q", page)
+    with pytest.raises(Disagree, match="is on kmem.free_list, and in a free block of the pmm as well"):
+        free_pages(g)
+
+
+def test_any_memory_at_all(g: Memory) -> None:
+    """Whatever the kernel has there, it is told in words, and soon."""
+    rng = random.Random(7)
+    wild = (0, 1, M64, KERNBASE, P2V(END), P2V(RAM_SIZE), 1 << 63, 0x0101_0101_0101_0101)
+    for round_ in range(400):
+        if round_ % 40 == 0:
+            made(g, round_)
+            sane = {name: g.phys(AT[name], 1024) for name in NAMES}
+            tables = g.phys(END - (2 << 20), 64 << 10)
+        for _ in range(rng.randrange(1, 4)):
+            where = rng.choice((*(AT[n] + 8 * rng.randrange(24) for n in ("frames", "zones", "nzones", "kmem")),
+                                *(END - (2 << 20) + rng.randrange(64 << 10) for _ in range(9))))
+            g.phys_write(where, struct.pack("<Q", rng.choice((*wild, rng.getrandbits(64), rng.getrandbits(12)))))
+        for look in (Pmm, free_pages, buddy.pmm_tables):
+            try:
+                look(g)
+            except Disagree as e:
+                assert str(e)
+        for name, data in sane.items():
+            g.phys_write(AT[name], data)
+        if round_ % 3 == 0:
+            g.phys_write(END - (2 << 20), tables)
+
+
+# --- the bitmap ----------------------------------------------------------
+
+
+def bitmap(g: Memory, start: int, n: int, used: int, reserved: int) -> int:
+    """The address of a struct memmap."""
+    at, size = P2V(0x10_0000), MAP_FRAMES // 8
+    behind = (1 << MAP_FRAMES) - (1 << n)
+    bits = at + 64
+    put(g, at, "7Q", start * PGSIZE, (start + n) * PGSIZE, start, n, bits, bits + size, 0)
+    g.phys_write(bits - KERNBASE, (used | behind).to_bytes(size, "little") + reserved.to_bytes(size, "little"))
+    return at
+
+
+def test_bitmap(g: Memory) -> None:
+    now = memmap(g, bitmap(g, 77, 1000, 1 << 999 | 0b1011, 0b1000))
+    assert (now.start, now.n, now.used, now.reserved) == (77, 1000, 1 << 999 | 0b1011, 0b1000)
+    assert now.free == ((1 << 999) - 1) & ~0b1011
+    assert memmap(g, bitmap(g, 0, MAP_FRAMES, 0, 0)).n == MAP_FRAMES
+
+
+def test_a_bitmap_that_contradicts_itself(g: Memory) -> None:
+    at = bitmap(g, 77, 1000, 0b10, 0b11)
+    with pytest.raises(Disagree, match="frame 0 of the memmap is reserved, but its bit in the bitmap is 0"):
+        memmap(g, at)
+    for field, value, words in ((3, 0, "max_frames is 0"), (3, 1 << 40, "max_frames is"), (1, 5, "but start_frame"),
+                                (2, 78, "but start_frame"), (4, 0x1234, "multiple of 8"), (5, 0x1238, "no memory"),
+                                (4, P2V(RAM_SIZE), "no memory")):
+        at = bitmap(g, 77, 1000, 0, 0)
+        put(g, at + 8 * field, "Q", value)
+        with pytest.raises(Disagree, match=words):
+            memmap(g, at)
+    at = bitmap(g, 77, 1000, 0, 0)
+    put(g, at + 64 + 1000 // 8, "B", 0)
+    with pytest.raises(Disagree, match="bit 1000 of the bitmap is 0, expected all from max_frames, 1000, on"):
+        memmap(g, at)
+    for wild in (0, M64, 0x8000):
+        with pytest.raises(Disagree, match="no memory"):
+            memmap(g, wild)
+
+
+def test_each_check_has_its_judge() -> None:
+    for number, lab in grading.course().items():
+        for check in lab.checks:
+            assert labs.judges(grading.ROOT, number, check.name), check.name
+    assert (FRAMES.size, ZONE.size, LINK.size, MEMMAP.size, NONE) == (32, 80, 8, 56, 0xFF)
