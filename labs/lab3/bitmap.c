@@ -34,6 +34,30 @@ error_text(int error)
     return number;
 }
 
+uint64_t
+map_any_frame(void)
+{
+    switch (check_random_below(4)) {
+    case 0:
+        return 1 + check_random_below(1000);
+    case 1:
+        return 0x40 * (1 + check_random_below(0x1000));
+    case 2:
+        return 1 + check_random_below(0x40000);
+    default:
+        return 1 + check_random_below(1UL << 40);
+    }
+}
+
+size_t
+map_any_length(void)
+{
+    static const size_t lengths[] = {1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129};
+    uint64_t pick = check_random_below(ARRAY_SIZE(lengths) + 5);
+
+    return pick < ARRAY_SIZE(lengths) ? lengths[pick] : 1 + check_random_below(400);
+}
+
 void
 need_memmap_init(void)
 {

@@ -30,7 +30,7 @@ need_pmm_alloc(void)
     machine_bank(5, 900);
     machine_put_free(5, 900);
     machine_start();
-    check_doing("pmm_alloc(0)");
+    machine_doing("pmm_alloc(0)");
     EXPECT(pmm_alloc(0) != 0, "found 0 with 900 pages free: write pmm_alloc in kern/pmm.c");
 }
 
@@ -89,7 +89,7 @@ check_block(uint64_t pa, unsigned order)
 static bool
 take(unsigned order)
 {
-    check_doing("pmm_alloc(%u)", order);
+    machine_doing("pmm_alloc(%u)", order);
     uint64_t pa = pmm_alloc(order);
     if (pa == 0) {
         unsigned have;
@@ -204,7 +204,7 @@ need_pmm_free(void)
     machine_bank(5, 900);
     machine_put(16, 2, FRAME_USED);
     machine_start();
-    check_doing("pmm_free(0x%lx, 2)", machine_pa(16));
+    machine_doing("pmm_free(0x%lx, 2)", machine_pa(16));
     int result = pmm_free(machine_pa(16), 2);
     EXPECT(result == 0,
            "expected 0, as a block of order 2 in use begins there, found %s: write pmm_free in "
@@ -218,7 +218,7 @@ give(size_t i)
 {
     unsigned order = FRAME_ORDER(machine_is(i));
 
-    check_doing("pmm_free(0x%lx, %u)", machine_pa(i), order);
+    machine_doing("pmm_free(0x%lx, %u)", machine_pa(i), order);
     int result = pmm_free(machine_pa(i), order);
     EXPECT(result == 0, "expected 0, as a block of order %u in use begins there, found %s", order,
            error_text(result));
@@ -309,7 +309,7 @@ CHECK(pmm_free)
 static void
 refused(uint64_t pa, unsigned order, const char *why)
 {
-    check_doing("pmm_free(0x%lx, %u)", pa, order);
+    machine_doing("pmm_free(0x%lx, %u)", pa, order);
     int result = pmm_free(pa, order);
     EXPECT(result == -EINVAL, "expected -EINVAL, as %s, found %s", why, error_text(result));
     machine_check();
@@ -320,13 +320,13 @@ refused_shared(size_t i)
 {
     unsigned order = FRAME_ORDER(machine_is(i));
 
-    check_doing("pmm_free(0x%lx, %u)", machine_pa(i), order);
+    machine_doing("pmm_free(0x%lx, %u)", machine_pa(i), order);
     int result = pmm_free(machine_pa(i), order);
     EXPECT(result == -EBUSY, "expected -EBUSY, as the block is shared, found %s",
            error_text(result));
     machine_check();
     order = (order + 1) % PMM_ORDERS; /* neither shared nor there: either error will do */
-    check_doing("pmm_free(0x%lx, %u)", machine_pa(i), order);
+    machine_doing("pmm_free(0x%lx, %u)", machine_pa(i), order);
     result = pmm_free(machine_pa(i), order);
     EXPECT(result == -EBUSY || result == -EINVAL,
            "expected -EINVAL, as no block of this order begins there, found %s",

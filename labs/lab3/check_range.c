@@ -14,7 +14,7 @@ need_pmm_free_range(void)
     machine_bank(5, 900);
     machine_put(16, 2, FRAME_USED);
     machine_start();
-    check_doing("pmm_free_range(0x%lx, 4)", machine_pa(16));
+    machine_doing("pmm_free_range(0x%lx, 4)", machine_pa(16));
     int result = pmm_free_range(machine_pa(16), 4);
     EXPECT(result == 0,
            "expected 0, as these are the 4 pages of a block in use, found %s: write "
@@ -39,7 +39,7 @@ model_range(size_t first, size_t n)
 static void
 give_range(size_t first, size_t n)
 {
-    check_doing("pmm_free_range(0x%lx, %lu)", machine_pa(first), n);
+    machine_doing("pmm_free_range(0x%lx, %lu)", machine_pa(first), n);
     int result = pmm_free_range(machine_pa(first), n);
     EXPECT(result == 0, "expected 0, as all these pages are in use, found %s", error_text(result));
     model_range(first, n);
@@ -70,7 +70,7 @@ give_rest(void)
             give_range(i, 1UL << order);
             continue;
         }
-        check_doing("pmm_free(0x%lx, %u), of what pmm_free_range has left", machine_pa(i), order);
+        machine_doing("pmm_free(0x%lx, %u), of what pmm_free_range has left", machine_pa(i), order);
         int result = pmm_free(machine_pa(i), order);
         EXPECT(result == 0, "expected 0, found %s", error_text(result));
         machine_put(i, order, IS_FREE);
@@ -136,7 +136,7 @@ check_time(void)
         used += frames.state[i] == FRAME_USED + PMM_ORDERS - 1;
     uint64_t pagewise = now() - start;
     EXPECT(used == MACHINE_BLOCKS, "a mistake in the check itself: blocks");
-    check_doing("pmm_free_range(0x%lx, %lu) of four blocks", machine_pa(0), MACHINE_FRAMES);
+    machine_doing("pmm_free_range(0x%lx, %lu) of four blocks", machine_pa(0), MACHINE_FRAMES);
     start = now();
     int result = pmm_free_range(machine_pa(0), MACHINE_FRAMES);
     uint64_t time = now() - start;
@@ -190,7 +190,7 @@ CHECK(free_range)
 static void
 range_refused(uint64_t pa, size_t n, int error, const char *why)
 {
-    check_doing("pmm_free_range(0x%lx, %lu)", pa, n);
+    machine_doing("pmm_free_range(0x%lx, %lu)", pa, n);
     int result = pmm_free_range(pa, n);
     EXPECT(result == error, "expected %s, as %s, found %s", error_text(error), why,
            error_text(result));
@@ -227,7 +227,7 @@ wrong_range(size_t first, size_t n)
                                                          : "it goes on where there is no RAM");
         return true;
     }
-    check_doing("pmm_free_range(0x%lx, %lu)", machine_pa(first), n);
+    machine_doing("pmm_free_range(0x%lx, %lu)", machine_pa(first), n);
     int result = pmm_free_range(machine_pa(first), n);
     EXPECT(result == -EBUSY || result == -EINVAL,
            "expected -EINVAL, as one of the pages is not in use, or -EBUSY, as one is shared, "

@@ -1,6 +1,6 @@
 /*
  * What the checks of lab 3 are made of: a model of the memmap's bits (bitmap.c), and imaginary machines,
- * with a model of whose each page frame is (machine.c).
+ * with a model of whose each page frame is (machine.c, model.c, compare.c).
  *
  * Neither the memmap nor the pmm ever looks into a page, so most checks describe memory that is not
  * there, with banks and holes as they please. Whoever touches one of its pages gets a fault.
@@ -8,6 +8,7 @@
 #ifndef LABS_LAB3_H
 #define LABS_LAB3_H
 
+#include "check.h"
 #include "types.h"
 #include "zone.h"
 
@@ -41,11 +42,15 @@ bool map_is_reserved(size_t i);
 size_t map_frames(void);
 uint64_t map_pa(size_t i);
 
+/* For a new map: a frame to begin with, low or high, in the middle of a word of bits or not; a length. */
+uint64_t map_any_frame(void);
+size_t map_any_length(void);
+
 /* Fails the check unless the memmap is what the model says; _all: all bits, behind the frames too. */
 void map_check(void);
 void map_check_all(void);
 
-/* ---- imaginary machines (machine.c) ---- */
+/* ---- imaginary machines (machine.c, model.c, compare.c) ---- */
 
 #define MACHINE_BLOCKS 4 /* of the largest order: what a machine has at most */
 #define BLOCK_FRAMES   (1UL << (PMM_ORDERS - 1))
@@ -93,6 +98,9 @@ unsigned machine_users(size_t i);
 
 /* All of a bank at random, in blocks of orders up to max: so many per cent free, reserved; used: the rest. */
 void machine_random(size_t bank, unsigned max, unsigned free, unsigned reserved);
+
+/* check_doing, for what is done on a machine that is not there. */
+#define machine_doing(...) check_doing("imaginary machine: " __VA_ARGS__)
 
 /* Make frames and zones what the model says. */
 void machine_start(void);
