@@ -2,8 +2,8 @@
 
 For writers of labs/labN/judge.py
 ---------------------------------
-A judge is a function in labs/labN/judge.py, named after the check and the point at which the
-machine stands still when it is called:
+A judge is a function in labs/labN/judge.py, or in a file judge_*.py there, named after the check
+and the point at which the machine stands still when it is called:
 
     boot_start_NAME(g, rng)   at the first C function, MMU off
     main_NAME(g, rng)         at main(), upper half, MMU on
@@ -27,6 +27,8 @@ the kernel says; it has the registers, physical memory, and call():
     g.walk(root, va)                        # the entries on the way, root's first
     va = g.push(b"...")                     # bytes put on the kernel's stack for an argument
     g.printed()                             # what the console printed since the last printed()
+
+tree.py (page tables), buddy.py (page frames as they are) and blocks.py (made-up memory) have more.
 
 An exception of Panicked or Stuck that a judge does not catch fails the check with its text.
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import mmap
 import random
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -263,6 +265,34 @@ def test_a_bitmap_that_contradicts_itself(g: Memory) -> None:
     for wild in (0, M64, 0x8000):
         with pytest.raises(Disagree, match="no memory"):
             memmap(g, wild)
+
+
+LAYOUT = r"""
+#include <stddef.h>
+#include "kalloc.h"
+#include "memmap.h"
+#define AT(type, field, offset) _Static_assert(offsetof(struct type, field) == (offset), #field)
+_Static_assert(sizeof(struct frames) == 32 && sizeof(struct zone) == 80 && sizeof(struct link) == 8, "sizes");
+_Static_assert(sizeof(struct memmap) == 56 && sizeof(struct kmem) == 16 && sizeof(struct pmm_stats) > 0, "sizes");
+AT(frames, first, 0); AT(frames, n, 8); AT(frames, state, 16); AT(frames, bias, 24);
+AT(zone, base, 0); AT(zone, n, 8); AT(zone, link, 16); AT(zone, state, 24); AT(zone, free, 32);
+AT(zone, nonempty, 40); AT(zone, pages, 48); AT(zone, watermark, 56);
+AT(link, users, 0); AT(link, prev, 4);
+AT(memmap, start_addr, 0); AT(memmap, end_addr, 8); AT(memmap, start_frame, 16); AT(memmap, max_frames, 24);
+AT(memmap, bitmap, 32); AT(memmap, reserved, 40); AT(memmap, hint, 48);
+AT(kmem, free_list, 0); AT(kmem, count, 8); AT(spinlock, serving, 0); AT(spinlock, next, 2);
+_Static_assert(PMM_ORDERS == 11 && ZONES_MAX == 16 && MEMMAP_FRAMES == 0x40000, "numbers");
+_Static_assert(KCACHE_MAX == 64 && KCACHE_BATCH == 32, "numbers");
+_Static_assert(FRAME_SHARED == 0x40 && FRAME_FREE == 0x80 && FRAME_CACHED == 0xc0, "states");
+"""
+
+
+def test_the_layout_is_that_of_the_headers(tmp_path: Path) -> None:
+    source = tmp_path / "layout.c"
+    source.write_text(LAYOUT)
+    done = subprocess.run([grading.CROSS + "gcc", "-std=gnu17", "-ffreestanding", "-fsyntax-only", "-DLAB=3", "-DSOL=3",
+                           "-I", str(grading.ROOT / "inc"), str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_check_has_its_judge() -> None:

@@ -17,6 +17,7 @@ import pytest
 import grading
 import mutants
 from grade import build, lab as labs, one, run
+from grade.machine import Stop
 from test_hostile_build import box  # noqa: F401
 
 LAB = 2
@@ -260,12 +261,17 @@ def test_without_a_trick_the_other_checks_pass(bench: Bench) -> None:
 # --- the judge alone ------------------------------------------------------------
 
 def forged(self: run.Run) -> None:
-    """A check that was passed by perfect forgery: its first line is never reached."""
+    """A check that was passed by perfect forgery: it returns before its first line."""
     self.judge("begin")
     for symbol in ("check_begin", "panicked"):
         self.machine.unbreak(self.guest.symbol(symbol))
+    own = self.guest.symbol(f"check_{self.check.name}")
+    self.machine.break_at(own)
+    assert self.machine.run(self.check.ticks) is Stop.BREAKPOINT and self.machine.pc == own
+    self.machine.unbreak(own)
+    self.machine.set_register("pc", self.machine.register("x30"))
+    assert self.machine.run(self.check.ticks) is Stop.BREAKPOINT and self.at("check_end")
     self.machine.set_register("x1", 0)
-    self.machine.set_register("pc", self.guest.symbol("check_end"))
 
 
 # Those that the kernel's own check alone had found, once; and the first of each check.
@@ -289,7 +295,17 @@ def sample() -> list[mutants.Mutant]:
 @pytest.fixture(scope="module")
 def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[int, mutants.Bench]:
     folder = tmp_path_factory.mktemp("forged")
-    return {lab: mutants.Bench(lab, folder) for lab in (1, 2)}
+    return {lab: mutants.Bench(lab, folder) for lab in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("lab", (1, 2, 3))
+def test_judges_need_no_check(lab: int, benches: dict[int, mutants.Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference passes with forged checks as well: what the next test finds is found by the judges."""
+    monkeypatch.setattr(run.Run, "execute", forged)
+    reference = {name: (benches[lab].tree.path / name).read_bytes() for name in benches[lab].lab.student}
+    every = tuple(check.name for check in benches[lab].lab.checks)
+    outcome = benches[lab].grade(reference, every, 7)
+    assert not outcome.trouble and not outcome.failed, outcome
 
 
 @pytest.mark.parametrize("mutant", sample(), ids=lambda m: m.name)

@@ -67,6 +67,14 @@ class Contended:
             raise Disagree(f"after {function}, {self.lock} is still locked, expected spin_unlock before each return")
         return x0
 
+    def taking(self, function: str, *arguments: int, limit: int = QUICK) -> int:
+        """A call of g's that takes the lock, which is free."""
+        before = self.word()
+        x0 = self.g.call(function, *arguments, limit=limit)
+        if self.word() == before:
+            raise Disagree(f"{function} did not take {self.lock}")
+        return x0
+
     def follow(self, until: Callable[[], bool], most: int) -> bool:
         """Instruction by instruction, until this is so.  False: it has gone too far, or the call has ended."""
         machine = self.g.machine
@@ -120,7 +128,7 @@ def bits(g: Guest, at: int) -> bytes:
 
 def on_the_memmap(g: Guest, rng: random.Random) -> None:
     at = g.call("memmap_get")
-    contended = Contended(g, rng, "memmap_lock", lambda: bits(g, at)).call
+    lock = Contended(g, rng, "memmap_lock", lambda: bits(g, at))
     start = rng.randrange(1, 1 << 20) * PGSIZE
 
     def expect(call: Callable[..., int], wanted: int, function: str, *arguments: int) -> None:
@@ -133,23 +141,23 @@ def on_the_memmap(g: Guest, rng: random.Random) -> None:
             raise Disagree(f"after {function}, {name} is still locked, expected spin_unlock before each return")
 
     expect(g.call, 0, "memmap_init", start, start + 99 * PGSIZE)
-    expect(contended, 0, "memmap_init", start, start + 9 * PGSIZE)
-    expect(contended, 0, "memmap_reserve", start, start + PGSIZE)
-    expect(contended, start + PGSIZE, "alloc_frame")
-    expect(contended, start + 2 * PGSIZE, "alloc_frames", 7)
-    expect(contended, 0, "free_frame", start + PGSIZE)
+    expect(lock.call, 0, "memmap_init", start, start + 9 * PGSIZE)
+    expect(lock.call, 0, "memmap_reserve", start, start + PGSIZE)
+    expect(lock.call, start + PGSIZE, "alloc_frame")
+    expect(lock.call, start + 2 * PGSIZE, "alloc_frames", 7)
+    expect(lock.call, 0, "free_frame", start + PGSIZE)
     for mask in (0, FIQ):
         g.home[CPSR] = g.home[CPSR] & ~FIQ | mask
         expect(g.call, EINVAL, "memmap_init", start, start + 5)
-        expect(g.call, 0, "memmap_init", start, start + 9 * PGSIZE)
+        expect(lock.taking, 0, "memmap_init", start, start + 9 * PGSIZE)
         expect(g.call, 0, "memmap_reserve", start + PGSIZE, start)
-        expect(g.call, 0, "memmap_reserve", start, start + PGSIZE)
-        expect(g.call, start + PGSIZE, "alloc_frame")
+        expect(lock.taking, 0, "memmap_reserve", start, start + PGSIZE)
+        expect(lock.taking, start + PGSIZE, "alloc_frame")
         expect(g.call, 0, "alloc_frames", 8)
         expect(g.call, 0, "alloc_frames", 0)
-        expect(g.call, start + 2 * PGSIZE, "alloc_frames", 7)
+        expect(lock.taking, start + 2 * PGSIZE, "alloc_frames", 7)
         expect(g.call, 0, "alloc_frame")
-        expect(g.call, 0, "free_frame", start + PGSIZE)
+        expect(lock.taking, 0, "free_frame", start + PGSIZE)
         for wrong in (start, start + PGSIZE, start + 2 * PGSIZE + 1, start - PGSIZE, start + 9 * PGSIZE):
             expect(g.call, EINVAL, "free_frame", wrong)
 
@@ -158,12 +166,14 @@ def on_the_pmm(g: Guest, rng: random.Random) -> None:
     b = Blocks(g, rng, [(rng.randrange(9), 200), (300 + rng.randrange(9), 2 * LARGEST)], LARGEST * PGSIZE)
     b.fill(most=6)
     b.write()
-    b.caller = Contended(g, rng, "pmm_lock", lambda: tables(g, b)).call
+    contended = Contended(g, rng, "pmm_lock", lambda: tables(g, b))
+    b.caller = contended.call
     exercise(b, rng)
-    b.caller = g.call
     for mask in (0, FIQ):
         g.home[CPSR] = g.home[CPSR] & ~FIQ | mask
+        b.caller = contended.taking
         exercise(b, rng)
+        b.caller = g.call
         b.alloc(ORDERS)
         b.alloc(ORDERS - 1)
         used, free = rng.choice(sorted(b.used)), rng.choice(sorted(b.free))
