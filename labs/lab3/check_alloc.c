@@ -69,7 +69,7 @@ CHECK(alloc_frame)
     EXPECT(pa != 0, "expected a frame, found 0: write alloc_frame in kern/memmap.c");
     took(pa, 1);
     take_all();
-    for (size_t round = 0; round < 8; round++) {
+    for (size_t round = 0; round < 6; round++) {
         /* Shorter maps after longer ones as well. */
         map_start(round % 4 == 1 ? 0 : map_any_frame(), map_any_length());
         map_random(percent[round % ARRAY_SIZE(percent)]);
@@ -244,7 +244,7 @@ CHECK(alloc_frames)
             take_run_of(1 + check_random_below(most));
         map_check_all();
     }
-    for (size_t n = 1; n <= 256; n *= 4) {
+    for (size_t n = 1; n <= 256; n *= 16) {
         exact_fit(300, check_random_below(40), n);
         exact_fit(300, 300 - n - 1, n + 1); /* up to the end of the map */
         exact_fit(256 + n, 0, 256 + n);

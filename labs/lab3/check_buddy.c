@@ -7,17 +7,18 @@
 #include "lab3.h"
 #include "pmm.h"
 
-/* Three banks, each of them odd in every way, of 2 to about 620 frames. */
+/* Three banks, each of them odd in every way: one small, one larger, one of hundreds of frames. */
 static void
 odd_machine(void)
 {
-    size_t at = check_random_below(70);
+    size_t at = check_random_below(70), turn = check_random_below(3);
 
     machine_new(2);
     for (size_t bank = 0; bank < 3; bank++) {
-        size_t n = 2 + check_random_below(bank == check_random_below(3) ? 8 : 560);
+        static const size_t most[] = {9, 120, 700};
+        size_t n = 1 + check_random_below(most[(bank + turn) % 3]);
         machine_bank(at, n);
-        at += n + 1 + check_random_below(60);
+        at += n + 1 + check_random_below(300);
     }
 }
 
@@ -64,7 +65,7 @@ check_block(uint64_t pa, unsigned order)
 {
     uint64_t size = (uint64_t)PGSIZE << order;
     size_t i = (pa - machine_pa(0)) / PGSIZE, in_zone;
-    unsigned have, smallest;
+    unsigned have, smallest = 0;
 
     EXPECT(pa < KERNBASE, "found the kernel address 0x%lx: expected a physical one", pa);
     EXPECT(pa % size == 0, "found 0x%lx: expected a multiple of the block's size, 0x%lx", pa, size);
@@ -92,7 +93,7 @@ take(unsigned order)
     machine_doing("pmm_alloc(%u)", order);
     uint64_t pa = pmm_alloc(order);
     if (pa == 0) {
-        unsigned have;
+        unsigned have = 0;
         size_t zone = zone_for(order, &have);
         EXPECT(zone == nzones,
                "expected a block, found 0, although zones[%lu] has a free block of order %u", zone,
@@ -175,7 +176,7 @@ CHECK(pmm_alloc)
         take(order);
     }
     for (unsigned order = 0; order < PMM_ORDERS - 1; order++) {
-        size_t at = 1 + check_random_below(30), n = MIN(75UL << order / 2, 990UL);
+        size_t at = 1 + check_random_below(30), n = MIN(45UL << order / 2, 990UL);
         machine_new(1);
         machine_bank(at, n);
         machine_put_free(at, n);
@@ -187,7 +188,7 @@ CHECK(pmm_alloc)
         for (size_t bank = 0; bank < 3; bank++)
             machine_random(bank, 6, 50, 5);
         machine_start();
-        for (size_t i = 0; i < 80; i++)
+        for (size_t i = 0; i < 60; i++)
             take((unsigned)check_random_below(i % 8 == 0 ? PMM_ORDERS : 4));
     }
     take_from_last();
@@ -292,7 +293,7 @@ CHECK(pmm_free)
     for (unsigned round = 0; round < 3; round++) {
         odd_machine();
         for (size_t bank = 0; bank < 3; bank++)
-            machine_random(bank, 3 + 3 * round, 20, round % 2 ? 4 : 0);
+            machine_random(bank, 4 + 3 * round, 20, round % 2 ? 4 : 0);
         machine_start();
         give_all();
     }

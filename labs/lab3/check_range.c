@@ -98,12 +98,12 @@ give_part(unsigned order, size_t from, size_t n)
 static void
 used_machine(unsigned max)
 {
-    size_t at = check_random_below(40), n = 30 + check_random_below(200);
+    size_t at = check_random_below(40), n = 30 + check_random_below(130);
 
     machine_new(1);
     machine_bank(at, n);
     at += n + 1 + check_random_below(40);
-    machine_bank(at, 40 + check_random_below(200));
+    machine_bank(at, 40 + check_random_below(130));
     for (size_t bank = 0; bank < 2; bank++)
         machine_random(bank, max, 8, 2);
     machine_start();

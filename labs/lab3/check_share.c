@@ -241,7 +241,7 @@ CHECK(page_share)
             share(mine[n]);
             machine_check();
         }
-        for (size_t n = 0; n < 30; n++) {
+        for (size_t n = 0; n < 20; n++) {
             i = mine[check_random_below(ARRAY_SIZE(mine))];
             share(i);
             if (check_random() % 2)
@@ -250,7 +250,7 @@ CHECK(page_share)
             check_refs_around(i);
         }
         refuse_all_kinds();
-        for (size_t n = 0; n < 40; n++)
+        for (size_t n = 0; n < 30; n++)
             check_refs(check_random_below(machine_frames()));
         for (size_t n = 0; n < ARRAY_SIZE(mine); n++)
             unshare_to_none(mine[n]);

@@ -190,13 +190,13 @@ CHECK(kcache_refill)
     refill(KCACHE_BATCH);
     refill(KCACHE_BATCH); /* what is on the list stays there */
 
-    scatter_free(90);
+    scatter_free(70);
     kalloc_all();
     scatter_free(3);
     kalloc_all();
     /* Some on the list, others in the pmm. */
     supply_new();
-    machine_random(0, 3, 60, 10);
+    machine_random(0, 3, 25, 45);
     for (size_t i = first; i < first + total; i++)
         if (machine_is(i) == FRAME_USED)
             machine_put(i, 0, FRAME_CACHED);
@@ -252,7 +252,7 @@ free_everything(void)
     size_t i;
 
     supply_new();
-    for (i = first; i < first + MIN(total, 170UL); i++)
+    for (i = first; i < first + MIN(total, 140UL); i++)
         machine_put(i, 0, FRAME_USED);
     supply_start();
     for (size_t n = 1; machine_pick(FRAME_USED, &i); n++) {
