@@ -52,12 +52,17 @@ supply(void)
 static void
 withdraw_rest(void)
 {
-    size_t n, i;
+    size_t n;
     const struct range *banks = ram_banks(&n);
 
     for (const struct range *bank = banks; bank < banks + n; bank++) {
-        const struct zone *z = zone_of(bank->start, &i);
-        ram_withdraw(z ? z->base + z->n * PGSIZE : bank->start, bank->end);
+        uint64_t described = bank->start;
+        for (const struct zone *z = zones; z < zones + nzones; z++) {
+            uint64_t stop = z->base + z->n * PGSIZE;
+            if (stop > bank->start && stop <= bank->end)
+                described = stop;
+        }
+        ram_withdraw(described, bank->end);
     }
 }
 
@@ -70,7 +75,9 @@ empty_zones(void)
     memset(frames.state, FRAME_NONE, frames.n);
     for (nzones = 0; nzones < n;) {
         const struct zone *z = &zones[nzones];
+        size_t next = z[1].n;
         zone_add(z->base, z->base + z->n * PGSIZE, z->link);
+        zones[nzones].n = next; /* zone_add has made it the end */
     }
 }
 

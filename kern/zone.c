@@ -23,7 +23,7 @@ void
 frames_set(uint64_t first, size_t n, uint8_t *state)
 {
     memset(state, FRAME_NONE, n);
-    frames = (struct frames){P2V(first), n, state, 0};
+    frames = (struct frames){.first = P2V(first), .n = n, .state = state};
     frames.bias = (uint64_t)state - (uint64_t)frames.first / PGSIZE;
 }
 
@@ -65,16 +65,20 @@ zone_add(uint64_t start, uint64_t stop, struct link *link)
 
 /* ---- at boot ---- */
 
-/* Frames from the memmap for n bytes that stay with the pmm for good. NULL: there are not so many. */
+/* Frames from the memmap for n bytes. NULL: there are not so many. */
 static void *
 table(size_t n)
 {
     uint64_t pa = alloc_frames((n + PGSIZE - 1) / PGSIZE);
 
-    if (pa == 0)
-        return NULL;
-    ram_withdraw(pa, pa + n);
-    return P2V(pa);
+    return pa != 0 ? P2V(pa) : NULL;
+}
+
+/* A table stays with the pmm for good. */
+static void
+keep(const void *table, size_t n)
+{
+    ram_withdraw(V2P(table), V2P(table) + n);
 }
 
 /* Let the pmm have the frames of [start, stop), which the memmap had free. */
@@ -117,8 +121,34 @@ add_bank(uint64_t start, uint64_t stop)
         described = ROUNDDOWN(start + (described - start) / 2, PGSIZE);
     if (described < stop)
         cprintf("Memory: not using %lx-%lx: no room for the pmm's links\n", described, stop);
-    if (described > start)
+    if (described > start) {
         zone_add(start, described, link);
+        keep(link, zone_links(start, described) * sizeof(*link));
+    }
+}
+
+/* The bank that the zone was made for: it ends there, or the rest of it is cut off. */
+static const struct range *
+bank_of(const struct zone *z)
+{
+    size_t n;
+    const struct range *bank = ram_banks(&n);
+
+    while (bank->end < z->base + z->n * PGSIZE)
+        bank++;
+    return bank;
+}
+
+/* All that is usable of the zone, whatever the memmap has become, and still free there. */
+static void
+fill_zone(struct zone *z)
+{
+    const struct range *bank = bank_of(z);
+    uint64_t stop = z->base + z->n * PGSIZE;
+
+    for (const struct range *r = usable_ranges; r->end != 0; r++)
+        if (r->start >= bank->start && r->start < stop)
+            take_over(z, r->start, MIN(r->end, stop));
 }
 
 static void
@@ -137,7 +167,7 @@ pmm_init(void)
     const struct memmap *map = memmap_get();
     size_t nbanks;
     const struct range *banks = ram_banks(&nbanks);
-    uint64_t first = ROUNDDOWN(map->start_addr, LARGEST * PGSIZE), done = 0;
+    uint64_t first = ROUNDDOWN(map->start_addr, LARGEST * PGSIZE);
     size_t n = ROUNDUP(map->end_addr - first, LARGEST * PGSIZE) / PGSIZE;
 
     uint8_t *state = table(n);
@@ -148,17 +178,17 @@ pmm_init(void)
         if (bank->start < map->end_addr)
             add_bank(bank->start, MIN(bank->end, map->end_addr));
 
-    /* What is usable is what the firmware says, whatever the memmap has become. */
+    if (nzones == 0) {
+        frames = (struct frames){0};
+        return false;
+    }
+    keep(state, n);
     for (struct zone *z = zones; z < zones + nzones; z++) {
-        uint64_t stop = z->base + z->n * PGSIZE;
-        for (const struct range *r = usable_ranges; r->end != 0; r++)
-            if (r->start >= done && r->start < stop)
-                take_over(z, r->start, MIN(r->end, stop));
-        done = stop;
+        fill_zone(z);
         set_watermarks(z);
     }
     memmap_reserve(map->start_addr, map->end_addr);
-    return nzones > 0;
+    return true;
 }
 
 /* ---- counting ---- */
