@@ -106,7 +106,7 @@ class Pmm:
 
     def __init__(self, g: View):
         self.g = g
-        first, self.n, self.table, bias = FRAMES.unpack(variable(g, "frames", FRAMES.size))
+        bias, first, self.n, self.table = FRAMES.unpack(variable(g, "frames", FRAMES.size))
         self.start = (first - KERNBASE & M64) // PGSIZE     # the absolute number of frame 0
         if (first % (LARGEST * PGSIZE) or self.n % LARGEST or not 0 < self.n <= TABLE_MAX
                 or bias != self.table - first // PGSIZE & M64):

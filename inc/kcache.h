@@ -10,7 +10,8 @@
 #include "zone.h"
 
 #ifndef KCACHE_MAX
-#define KCACHE_MAX   64 /* kfree drains a batch when there are as many pages on the list */
+#define KCACHE_MAX \
+    64 /* kfree drains a batch when there are as many pages on the list; a power of 2 */
 #define KCACHE_BATCH 32
 #endif
 

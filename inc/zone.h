@@ -32,10 +32,10 @@
  * the buddy of any block of a zone is in it.
  */
 extern struct frames {
+    uint64_t bias;  /* bias + v / PGSIZE is the address of the state of the frame at v */
     char *first;    /* where the first frame is, in the linear map */
     size_t n;       /* how many there are */
     uint8_t *state; /* one byte for each of them */
-    uint64_t bias;  /* bias + v / PGSIZE is the address of the state of the frame at v */
 } frames;
 
 /* Set all of frames, for what begins at physical address `first`: the state of each is FRAME_NONE. */

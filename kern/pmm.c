@@ -8,7 +8,8 @@
 SPINLOCK(pmm_lock);
 
 #if SOL >= 3
-#define USERS_MAX 0x7fffffffu
+#define USERS_MAX    0x7fffffffu
+#define EIGHT_SINGLE 0x0101010101010101u * FRAME_USED /* the states of eight single pages in use */
 
 #define likely(condition) __builtin_expect(condition, 1)
 
@@ -95,6 +96,10 @@ check_in_use(const struct zone *z, size_t i, size_t stop, size_t *after)
         if (FRAME_KIND(state) != FRAME_USED)
             return -EINVAL;
         i += 1UL << FRAME_ORDER(state);
+        /* Single pages go eight at a time. */
+        if (i % 8 == 0)
+            while (i + 8 <= stop && *(const uint64_t *)(const void *)&z->state[i] == EIGHT_SINGLE)
+                i += 8;
     }
     *after = i;
     return 0;

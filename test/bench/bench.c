@@ -7,16 +7,23 @@
  */
 #include "console.h"
 #include "kalloc.h"
+#include "memmap.h"
 #include "kvm.h"
 #include "page.h"
+#include "pmm.h"
 #include "power.h"
 #include "scratch.h"
+#include "spinlock.h"
+#include "string.h"
 #include "sysreg.h"
 #include "uart.h"
 #include "vm.h"
 
 #define ROUNDS 1000
 #define PAGES  10000
+
+#define NOT_OWNED \
+    (1UL << 40) /* a physical address far from all memory: vm_free leaves such pages alone */
 
 /* PMU event 8 is INST_RETIRED (ARM ARM D7.10.2); counter 0 counts it. */
 static void
@@ -90,35 +97,178 @@ fills(void)
     print("fill", fill, ROUNDS);
     print("zero", MEASURE(ROUNDS, page_zero(page)), ROUNDS);
     kfree(page);
-    return fill / ROUNDS;
+    return (fill + ROUNDS / 2) / ROUNDS;
 }
 
-/* kalloc and kfree, with their calls; kfree's junk fill apart. */
+static char *list[PAGES];
+static uint64_t seed = 1;
+
+static uint64_t
+random_below(uint64_t n)
+{
+    seed = seed * 6364136223846793005 + 1442695040888963407; /* Knuth's MMIX generator */
+    return (seed >> 33) % n;
+}
+
+static void
+shuffle(size_t n)
+{
+    for (size_t i = n - 1; i > 0; i--) {
+        size_t j = random_below(i + 1);
+        char *page = list[i];
+        list[i] = list[j];
+        list[j] = page;
+    }
+}
+
+/* What a call of an empty function costs; it is taken off, as from the figures of the others. */
+static uint64_t
+call(void)
+{
+    return (MEASURE(ROUNDS, nothing(NULL)) + ROUNDS / 2) / ROUNDS;
+}
+
+/* n pages are taken, and freed in random order, `rounds` times. */
+static void
+kalloc_random(const char *alloc_name, const char *free_name, size_t n, int rounds, uint64_t fill)
+{
+    uint64_t load = MEASURE(n, (void)*(char *volatile *)&list[i]);
+    uint64_t store = MEASURE(n, *(char *volatile *)&list[i] = NULL);
+    uint64_t alloc = 0, free = 0;
+
+    for (int round = 0; round < rounds; round++) {
+        alloc += MEASURE(n, *(char *volatile *)&list[i] = kalloc()) - store - n * call();
+        shuffle(n);
+        free += MEASURE(n, kfree(*(char *volatile *)&list[i])) - load - n * (call() + fill);
+    }
+    print(alloc_name, alloc, n * (size_t)rounds);
+    print(free_name, free, n * (size_t)rounds);
+}
+
+/* kalloc and kfree; kfree's junk fill apart. */
 static void
 pages(uint64_t fill)
 {
-    static char *list[PAGES];
-    uint64_t seed = 1;
+    print("pair", MEASURE(ROUNDS, kfree(kalloc())) - ROUNDS * (2 * call() + fill), ROUNDS);
+    kcache_drain(KCACHE_MAX);
+    kcache_refill();
+    kalloc_random("alloc", "free", KCACHE_BATCH, 30, fill);
+    kalloc_random("alloc_all", "free_all", PAGES, 1, fill);
+}
 
-    print("pair", MEASURE(ROUNDS, kfree(kalloc())) - ROUNDS * fill, ROUNDS);
+/* ---- the pmm ---- */
 
+static void
+pmm_single(void)
+{
+    kcache_drain(KCACHE_MAX);
+    uint64_t block = pmm_alloc(0);
+    uint64_t buddy = pmm_alloc(0);
+
+    if ((block ^ buddy) != PGSIZE)
+        panic("two pages in a row are no buddies");
+    pmm_free(block, 0);
+    print("pmm_pair", MEASURE(ROUNDS, pmm_free(pmm_alloc(0), 0)) - ROUNDS * 2 * call(), ROUNDS);
+    pmm_free(buddy, 0);
+    print("pmm_whole", MEASURE(ROUNDS, pmm_free(pmm_alloc(0), 0)) - ROUNDS * 2 * call(), ROUNDS);
+
+    uint64_t load = MEASURE(PAGES, (void)*(char *volatile *)&list[i]);
+    uint64_t store = MEASURE(PAGES, *(char *volatile *)&list[i] = NULL);
     for (int round = 0; round < 2; round++) {
-        uint64_t load = MEASURE(PAGES, (void)*(char *volatile *)&list[i]);
-        uint64_t store = MEASURE(PAGES, *(char *volatile *)&list[i] = NULL);
-        uint64_t alloc = MEASURE(PAGES, *(char *volatile *)&list[i] = kalloc()) - store;
-        for (uint64_t i = PAGES - 1; i > 0; i--) {
-            seed = seed * 6364136223846793005 + 1442695040888963407; /* Knuth's MMIX generator */
-            uint64_t j = (seed >> 33) % (i + 1);
-            char *page = list[i];
-            list[i] = list[j];
-            list[j] = page;
-        }
-        uint64_t free = MEASURE(PAGES, kfree(*(char *volatile *)&list[i])) - load - PAGES * fill;
-        if (round == 1) { /* the first one left the list in random order */
-            print("alloc", alloc, PAGES);
-            print("free", free, PAGES);
+        uint64_t alloc = MEASURE(PAGES, *(char *volatile *)&list[i] = (char *)pmm_alloc(0)) - store;
+        shuffle(PAGES);
+        uint64_t free = MEASURE(PAGES, pmm_free((uint64_t) * (char *volatile *)&list[i], 0)) - load;
+        if (round == 1) {
+            print("pmm_alloc", alloc - PAGES * call(), PAGES);
+            print("pmm_free", free - PAGES * call(), PAGES);
         }
     }
+}
+
+/* Blocks of random orders 0 to 9, half of memory taken: each turn frees one and takes another. */
+static void
+pmm_mixed(void)
+{
+    static uint8_t orders[PAGES];
+    struct pmm_stats stats;
+    uint64_t cost = 0, n = 0, taken = 0;
+
+    pmm_stats(&stats);
+    for (; n < PAGES && taken < stats.pages / 2; n++) {
+        orders[n] = (uint8_t)random_below(10);
+        list[n] = (char *)pmm_alloc(orders[n]);
+        taken += 1UL << orders[n];
+    }
+    for (uint64_t turn = 0; turn < 2 * PAGES; turn++) {
+        uint64_t k = random_below(n);
+        unsigned order = (unsigned)random_below(10);
+        uint64_t before = counter();
+        pmm_free((uint64_t)list[k], orders[k]);
+        uint64_t pa = pmm_alloc(order);
+        uint64_t after = counter();
+        cost += elapsed(before, after) - 2 * call();
+        if (pa == 0)
+            panic("no block of order %u at half occupancy", order);
+        list[k] = (char *)pa;
+        orders[k] = (uint8_t)order;
+    }
+    print("pmm_mixed", cost, 2 * 2 * PAGES);
+    pmm_stats(&stats);
+    print("whole", 100 - stats.fragmented, 1);
+    while (n-- > 0)
+        pmm_free((uint64_t)list[n], orders[n]);
+}
+
+/* Free the pages of a largest block but the first and the last: once as single pages, once as the block. */
+static void
+pmm_run(void)
+{
+    uint64_t n = 1UL << (PMM_ORDERS - 1), run = pmm_alloc(PMM_ORDERS - 1);
+    size_t i;
+    const struct zone *z = zone_of(run, &i);
+
+    memset(&z->state[i], FRAME_USED, n);
+    print("pmm_run", MEASURE(1, pmm_free_range(run + PGSIZE, n - 2)) - call(), n - 2);
+    pmm_free(run, 0);
+    pmm_free(run + (n - 1) * PGSIZE, 0);
+    run = pmm_alloc(PMM_ORDERS - 1);
+    print("pmm_part", MEASURE(1, pmm_free_range(run + PGSIZE, n - 2)) - call(), n - 2);
+    pmm_free(run, 0);
+    pmm_free(run + (n - 1) * PGSIZE, 0);
+}
+
+/* ---- the memmap ---- */
+
+static void
+frames_by_bitmap(void)
+{
+    uint64_t n = MEMMAP_FRAMES - 1;
+
+    memmap_init(0, (uint64_t)MEMMAP_FRAMES * PGSIZE);
+    print("frame_pair", MEASURE(ROUNDS, free_frame(alloc_frame())) - ROUNDS * 2 * call(), ROUNDS);
+    print("frame_alloc", MEASURE(n, alloc_frame()) - n * call(), n);
+    print("frame_free", MEASURE(n, free_frame((i + 1) * PGSIZE)) - n * call(), n);
+    print("frames_64", MEASURE(ROUNDS, alloc_frames(64)) - ROUNDS * call(), ROUNDS);
+    memmap_reserve(0, (uint64_t)MEMMAP_FRAMES * PGSIZE);
+}
+
+/* The lock that the measured code goes without. */
+static void
+locking(void)
+{
+    static SPINLOCK(lock);
+
+    print("lock", MEASURE(ROUNDS, spin_unlock(&lock, spin_lock(&lock))), ROUNDS);
+}
+
+/* All free pages: kalloc's and the pmm's. */
+static size_t
+free_pages(void)
+{
+    struct pmm_stats stats;
+
+    pmm_stats(&stats);
+    return stats.free + stats.cached;
 }
 
 /* 1 GiB as 4K pages: into a fresh root, and once more where the tables stand already and are empty. */
@@ -132,17 +282,17 @@ mapping(void)
     page_zero(root);
     for (uint64_t i = 0; i < ROUNDS; i++) /* what a table costs that is taken and zeroed */
         zero += MEASURE(1, page_zero(root));
-    uint64_t before = count_free_pages(), start = counter();
-    int result = map_region(root, va, BLOCK1G, 0, PTE_NORMAL | PTE_USER);
+    uint64_t before = free_pages(), start = counter();
+    int result = map_region(root, va, BLOCK1G, NOT_OWNED, PTE_NORMAL | PTE_USER);
     uint64_t stop = counter();
-    if (result != 0 || before - count_free_pages() != tables)
-        panic("map_region: %d, %lu tables", result, before - count_free_pages());
+    if (result != 0 || before - free_pages() != tables)
+        panic("map_region: %d, %lu tables", result, before - free_pages());
     print("map", elapsed(start, stop) - zero / ROUNDS * tables, n);
 
     for (uint64_t i = 0; i < n; i++)
         *pgdir_walk(root, va + i * PGSIZE, 0) = 0;
     start = counter();
-    result = map_region(root, va, BLOCK1G, 0, PTE_NORMAL | PTE_USER);
+    result = map_region(root, va, BLOCK1G, NOT_OWNED, PTE_NORMAL | PTE_USER);
     stop = counter();
     if (result != 0)
         panic("map_region over empty entries: %d", result);
@@ -178,6 +328,11 @@ scratch(void)
     counter_start();
     uint64_t fill = fills();
     pages(fill);
+    pmm_single();
+    pmm_run();
+    pmm_mixed();
+    frames_by_bitmap();
+    locking();
     mapping();
     print("linear", linear, blocks);
     uart_drain();

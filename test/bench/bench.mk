@@ -8,7 +8,9 @@ BENCH_SOURCES = $(filter-out $(LATER_FILES) kern/scratch.c,$(sort $(wildcard ker
 bench: bench-kernel
 	@$(firstword $(PYTEST)) -B test/bench/bench.py $(BENCH_O)/kernel8.img
 
-# Without the sanitizer and the checks; kern/ram.c maps memory through bench.c.
+# Without the sanitizer and the checks; kern/ram.c maps memory through bench.c; the allocators take no locks.
+BENCH_UNLOCKED = kern/kalloc.c kern/kcache.c kern/memmap.c kern/pmm.c kern/zone.c
 bench-kernel:
 	@$(MAKE) --no-print-directory O=$(BENCH_O) UBSAN=0 SOURCES='$(BENCH_SOURCES)' \
-	    CFLAGS_kern_ram.c=-Dkvm_map_ram=bench_map_ram $(BENCH_O)/kernel8.img
+	    CFLAGS_kern_ram.c=-Dkvm_map_ram=bench_map_ram \
+	    $(foreach f,$(BENCH_UNLOCKED),CFLAGS_$(subst /,_,$f)='-include test/bench/nolock.h') $(BENCH_O)/kernel8.img

@@ -24,17 +24,32 @@ class Row:
     target: float | None
     each: bool              # per operation, or the total
     peers: str
-    binding: bool = True    # a miss is a failure
+    binding: bool = True    # a miss fails the run; else it is shown
 
 
 # Peers: other teaching kernels and a study, measured in the same way.
 ROWS = [
     Row("pair", "kalloc + kfree, hot, fill apart", 30, True,
         "bare list 7, xv6 17, refcounted lists 44 and 85, buddies 554 to 2,096"),
-    Row("alloc", "kalloc, list in random order", 11, True,
-        "bare list 3, xv6 4, refcounted 18-44, buddies 59-250", binding=False),
-    Row("free", "kfree in random order, fill apart", 19, True,
-        "bare list 4, xv6 13, refcounted 26-41, buddies 74-192", binding=False),
+    Row("alloc", "kalloc, list in random order", 11, True, "bare list 3, xv6 4, refcounted 18-44"),
+    Row("free", "kfree in random order, fill apart", 19, True, "bare list 4, xv6 13, refcounted 26-41"),
+    Row("alloc_all", "kalloc of 10,000 pages: pmm included", None, True, "buddies 59-250"),
+    Row("free_all", "kfree of them in random order", None, True, "buddies 74-192"),
+    Row("pmm_pair", "pmm_alloc + pmm_free, buddy in use", 60, True, "", binding=False),
+    Row("pmm_whole", "pmm_alloc + pmm_free, all merges", None, True,
+        "study 554, list buddy 939, others 1,019 to 2,096"),
+    Row("pmm_alloc", "pmm_alloc of single pages", 59, True, "study 59, others 79-250"),
+    Row("pmm_free", "pmm_free of them in random order", 74, True, "study 74, others 82-192"),
+    Row("pmm_mixed", "orders 0-9 at random, half in use", 31, True, "study 31, others 46-606",
+        binding=False),
+    Row("pmm_run", "pmm_free_range of single pages, a page", 2.5, True,
+        "study 2.5, bare list 6, xv6 13, others 84-193"),
+    Row("pmm_part", "the same of a block's inside, a page", 2.5, True, ""),
+    Row("frame_pair", "alloc_frame + free_frame", None, True, "bitmap 38"),
+    Row("frame_alloc", "alloc_frame, until 1 GiB is taken", None, True, "bitmap 22,500"),
+    Row("frame_free", "free_frame of all that", None, True, "bitmap 20"),
+    Row("frames_64", "alloc_frames(64)", None, True, ""),
+    Row("lock", "spin_lock + spin_unlock, not in the above", 16, True, ""),
     Row("fill", "junk fill of a page", 460, True,
         "byte loop 12,298, stp 457 (64 bytes a turn), 361 (128)"),
     Row("zero", "zeroing a page", 170, True, "byte loop 12,298, dc zva 264, unrolled 168"),
@@ -45,6 +60,9 @@ ROWS = [
     Row("walk", "pgdir_walk, tables there", None, True, ""),
     Row("vm_free", "vm_free of that 1 GiB, per entry", None, True, ""),
 ]
+
+# What is counted otherwise than in instructions: at least so much.
+WHOLE = 89      # per cent of the free memory that is in whole 2 MiB blocks, at half occupancy
 
 
 def measure(image: Path) -> dict[str, tuple[int, int]]:
@@ -62,7 +80,7 @@ def measure(image: Path) -> dict[str, tuple[int, int]]:
         if line.startswith("bench: "):
             name, total, count = line.split()[1:]
             results[name] = int(total), int(count)
-    if set(results) != {row.name for row in ROWS}:
+    if set(results) != {row.name for row in ROWS} | {"whole"}:
         raise SystemExit(f"the bench kernel did not come to its end; it printed:\n{text}")
     return results
 
@@ -75,14 +93,19 @@ def report(results: dict[str, tuple[int, int]]) -> list[str]:
         total, count = results[row.name]
         value = total / count if row.each else total
         mark = ""
-        if row.target is not None and value > row.target:
-            mark = "MISSED" if row.binding else "later"
+        if row.target is not None and round(value, 1) > row.target:
+            mark = "MISSED" if row.binding else "missed"
             if row.binding:
                 missed.append(row.title)
-        shown = f"{value:9.2f}" if value % 1 else f"{value:9.0f}"
+        shown = f"{value:9.1f}" if row.each else f"{value:9.0f}"
         target = f"{row.target:g}" if row.target is not None else ""
         title = row.title + ("" if row.each else f" {count}")
         print(f"{title:40} {shown} {target:>7}   {mark + '  ' if mark else ''}{row.peers}".rstrip())
+    whole = results["whole"][0]
+    mark = "" if whole >= WHOLE else "MISSED"
+    print(f"{'free memory in 2 MiB blocks, half in use':40} {whole:8} % {WHOLE:>7}   {mark}".rstrip())
+    if mark:
+        missed.append("free memory in 2 MiB blocks")
     return missed
 
 
