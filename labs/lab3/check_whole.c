@@ -121,6 +121,7 @@ check_places(void)
 {
     size_t pages = 0, of_zones = 0;
 
+    EXPECT(frames.n <= TABLE_FRAMES, "a mistake in the check itself: TABLE_FRAMES is too small");
     memset(seen, 0, sizeof(seen));
     for (const struct zone *z = zones; z < zones + nzones; z++) {
         pages += see_zone(z);
@@ -158,6 +159,10 @@ check_memmap(void)
 
     check_doing("memmap_init(0x%lx, 0x%lx)", at, PHYSTOP);
     EXPECT(memmap_init(at, PHYSTOP) == 0, "expected 0");
+    EXPECT(map->start_addr == at && map->end_addr <= PHYSTOP
+               && map->max_frames == (map->end_addr - at) / PGSIZE,
+           "expected a map from there to there, found 0x%lx to 0x%lx, with %lu frames",
+           map->start_addr, map->end_addr, map->max_frames);
     for (const struct range *r = usable_ranges; r->end != 0; r++) {
         check_doing("memmap_reserve(0x%lx, 0x%lx)", at, r->start);
         memmap_reserve(at, r->start);
@@ -179,7 +184,9 @@ give_back(void)
     while (ntaken > 0) {
         uint64_t pa = pa_of(taken[--ntaken].first);
         check_doing("pmm_free(0x%lx, %u)", pa, taken[ntaken].order);
-        EXPECT(pmm_free(pa, taken[ntaken].order) == 0, "expected 0");
+        int result = pmm_free(pa, taken[ntaken].order);
+        EXPECT(result == 0, "expected 0, as pmm_alloc has handed it out, found %s",
+               error_text(result));
     }
 }
 
@@ -201,7 +208,9 @@ take_block(unsigned order)
     if (pa == 0)
         return false;
     size_t i = frame_index(P2V(pa));
-    EXPECT(i < frames.n && page_owned(pa) && pa % ((uint64_t)PGSIZE << order) == 0,
+    EXPECT(i < frames.n && 1UL << order <= frames.n - i && page_owned(pa)
+               && pa % ((uint64_t)PGSIZE << order) == 0
+               && page_owned(pa + ((uint64_t)PGSIZE << order) - 1),
            "expected a usable block of this order, found 0x%lx", pa);
     see(i, 1UL << order, "in the block that was returned");
     EXPECT(ntaken < BLOCKS_MAX, "found %d blocks and more: expected larger ones", BLOCKS_MAX);
