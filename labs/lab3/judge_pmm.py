@@ -163,7 +163,7 @@ def judge_pmm_refuse(g: Guest, rng: random.Random) -> None:
         blocks = b.free_blocks()
         for pa, why in odd_frames(b, rng):
             frame = (pa - b.base) // PGSIZE
-            b.expect(EINVAL, "pmm_free", pa, blocks.get(frame, 0), why=why)
+            b.expect(EINVAL, "pmm_free", pa, {**blocks, **b.used}.get(frame, 0), why=why)
             if rng.random() < 0.3:
                 b.expect(EINVAL, "pmm_free", pa, rng.randrange(ORDERS), why=why)
         for frame in b.users:
