@@ -61,7 +61,7 @@ pool_HELPERS := test/host/pool.c test/host/report.c test/host/pages.c
 pool_FLAGS := -DLAB=3 -DSOL=3 -O2 -include test/host/pool.h
 pool_WRAPPED := memmap_init memmap_reserve alloc_frame alloc_frames free_frame page_share page_unshare page_refs \
 	pmm_init pmm_alloc pmm_free pmm_free_range pmm_wanted pmm_stats mem_has_space kcache_refill kcache_drain \
-	kalloc kfree ram_withdraw
+	kalloc kfree
 pool_LIBS := $(pool_WRAPPED:%=-Wl,--wrap=%)
 HOST_TESTS += test_memmap test_states test_states4 test_pmm
 
@@ -70,7 +70,7 @@ PMM_STEPS ?= 2000000
 PMM_USERS ?= 0
 
 test_memmap_SRCS := $(pool_SRCS)
-test_memmap_HELPERS := $(pool_HELPERS)
+test_memmap_HELPERS := $(pool_HELPERS) test/host/bitmap.c
 test_memmap_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=512
 test_memmap_LIBS := $(pool_LIBS)
 
@@ -91,6 +91,15 @@ test_pmm_HELPERS := $(pool_HELPERS)
 test_pmm_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=512
 test_pmm_ARGS := $(PMM_STEPS)
 test_pmm_LIBS := $(pool_LIBS)
+
+HOST_FUZZ += fuzz_pmm
+
+fuzz_pmm_SRCS := $(pool_SRCS) kern/frames.c
+fuzz_pmm_HELPERS := $(pool_HELPERS) test/host/bitmap.c
+fuzz_pmm_FLAGS := $(pool_FLAGS) -DPMM_ORDERS=5 -DMEMMAP_FRAMES=512 -DKCACHE_MAX=8 -DKCACHE_BATCH=3
+fuzz_pmm_LIBS := $(pool_LIBS)
+fuzz_pmm_ARGS := -max_len=400 -len_control=0
+fuzz_pmm_RUNS := 25000
 
 # Also for programs that other fragments add
 HOST_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all

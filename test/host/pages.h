@@ -40,10 +40,11 @@ void pages_set_cached(size_t i);
 void pages_hand_over(size_t first, size_t n);
 
 /*
- * After pmm_init: what the pmm should have, of the banks and the usable pages that kern/ram.c knows. Pages that
- * kalloc has by now count as free; pages_adopt_cache tells the model of them.
+ * After pmm_init: what the pmm should have, of the banks and the usable pages that kern/ram.c knows, where
+ * the memmap had free frames before. Pages that kalloc has by now count as free; pages_adopt_cache tells the model
+ * of them.
  */
-void pages_booted(void);
+void pages_booted(bool (*was_free)(uint64_t pa));
 size_t pages_adopt_cache(void);
 
 /* How many are free; the largest order that pmm_alloc can serve without draining; -1: none. */

@@ -75,18 +75,14 @@ open_window(uint64_t start, uint64_t size, bool guard_it)
 
 static uint8_t *own_state;
 static struct link *own_links[ZONES_MAX];
-static struct range withdrawn[ZONES_MAX + 1];
-static size_t nwithdrawn;
+static struct range taken[200]; /* from the memmap */
+static size_t ntaken;
 static struct spinlock *held;
 
 void
 pool_start(uint64_t start, uint64_t size, bool guard_it)
 {
     /* What the last machine had unguarded. */
-    for (size_t i = 0; i < nwithdrawn; i++) {
-        guard(withdrawn[i].start, ROUNDUP(withdrawn[i].end - withdrawn[i].start, PGSIZE));
-    }
-    nwithdrawn = 0;
     if (guarding) {
         for (size_t i = 0; i < frames.n; i++) {
             unsigned kind = FRAME_KIND(frames.state[i]);
@@ -95,6 +91,10 @@ pool_start(uint64_t start, uint64_t size, bool guard_it)
             }
         }
     }
+    for (size_t i = 0; i < ntaken; i++) {
+        guard(taken[i].start, taken[i].end - taken[i].start);
+    }
+    ntaken = 0;
     free(own_state);
     own_state = NULL;
     for (size_t i = 0; i < ZONES_MAX; i++) {
@@ -309,7 +309,6 @@ pool_will_succeed(void)
 WRAP(int, memmap_init, (uint64_t start, uint64_t stop), (start, stop))
 WRAP_VOID(memmap_reserve, (uint64_t start, uint64_t stop), (start, stop))
 WRAP(uint64_t, alloc_frame, (void), ())
-WRAP(uint64_t, alloc_frames, (size_t n), (n))
 WRAP(int, free_frame, (uint64_t pa), (pa))
 WRAP(int, page_share, (uint64_t pa), (pa))
 WRAP(unsigned, page_refs, (uint64_t pa), (pa))
@@ -330,8 +329,8 @@ int __real_pmm_free_range(uint64_t pa, size_t npages);
 int __wrap_pmm_free_range(uint64_t pa, size_t npages);
 int __real_page_unshare(uint64_t pa);
 int __wrap_page_unshare(uint64_t pa);
-void __real_ram_withdraw(uint64_t start, uint64_t stop);
-void __wrap_ram_withdraw(uint64_t start, uint64_t stop);
+uint64_t __real_alloc_frames(size_t n);
+uint64_t __wrap_alloc_frames(size_t n);
 
 uint64_t
 __wrap_pmm_alloc(unsigned order)
@@ -386,20 +385,19 @@ __wrap_page_unshare(uint64_t pa)
     return left;
 }
 
-/* zone.c tells here what has become one of its tables: until now, nobody has written to it. */
-void
-__wrap_ram_withdraw(uint64_t start, uint64_t stop)
+/* Whoever takes frames of the memmap may use them: the pmm, for its tables. They are full of anything. */
+uint64_t
+__wrap_alloc_frames(size_t n)
 {
-    __real_ram_withdraw(start, stop);
-    if (stop - start <= window_size && start - window_start <= window_size - (stop - start)) {
-        withdrawn[nwithdrawn++] = (struct range){start, stop};
-        allow(start, stop - start);
-        if (guarding) {
-            memset(P2V(start), 0x6b, stop - start);
-        }
-    } else {
-        broken("a table at %#lx, where no memory is", (unsigned long)start);
+    pool_check_locks("alloc_frames is called");
+    uint64_t pa = __real_alloc_frames(n);
+    pool_check_locks("alloc_frames returned");
+    if (pa != 0 && guarding && ntaken < ARRAY_SIZE(taken)) {
+        taken[ntaken++] = (struct range){pa, pa + n * PGSIZE};
+        allow(pa, n * PGSIZE);
+        memset(P2V(pa), 0x6b, n * PGSIZE);
     }
+    return pa;
 }
 
 /* ---- Nothing has changed? ---- */

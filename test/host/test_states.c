@@ -30,11 +30,11 @@ static const struct layout {
     unsigned more_users, cached;
 } layouts[] = {
     {"a bank of twelve pages", {{0, 12}}, {0}, 0, 0},
-    {"a bank with odd ends", {{5, 10}}, {0}, 1, 0},
+    {"a bank with odd ends", {{3, 10}}, {0}, 1, 0},
     {"two banks, and a reserved page", {{1, 6}, {8, 5}}, {3}, 1, 0},
-    {"three banks, and reserved pages", {{0, 3}, {4, 5}, {11, 5}}, {5, 13, 14}, 1, 0},
+    {"three banks, and reserved pages", {{0, 5}, {8, 2}, {11, 5}}, {3, 13}, 1, 0},
     {"eight pages, and kalloc", {{2, 8}}, {0}, 1, KCACHE_MAX - 1},
-    {"two banks, and kalloc", {{0, 4}, {7, 3}}, {0}, 0, KCACHE_MAX - 1},
+    {"two banks, and kalloc", {{0, 4}, {9, 3}}, {0}, 0, KCACHE_MAX - 1},
 };
 
 static const struct layout *layout;
