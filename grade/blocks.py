@@ -133,7 +133,7 @@ class Blocks:
         for frame, order in blocks.items():
             state[frame] = FREE + order
         first = P2V(self.base) & M64
-        self.frames = FRAMES.pack(first, self.n, at, at - first // PGSIZE & M64)
+        self.frames = FRAMES.pack(at - first // PGSIZE & M64, first, self.n, at)
         table = at
         g.phys_write(at - KERNBASE, bytes(state))
         at += self.n

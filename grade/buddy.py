@@ -22,7 +22,7 @@ TABLE_MAX = 1 << 20                     # frames that a table may describe, for 
 ZONES_MAX = 16
 LOCKS = ("memmap_lock", "pmm_lock", "kmem_lock")
 
-FRAMES = struct.Struct("<4Q")           # first, n, state, bias
+FRAMES = struct.Struct("<4Q")           # bias, first, n, state
 ZONE = struct.Struct("<10Q")            # base, n, link, state, free, nonempty, pages, watermark[3]
 LINK = struct.Struct("<II")             # next or users, prev
 MEMMAP = struct.Struct("<7Q")           # start_addr, end_addr, start_frame, max_frames, bitmap, reserved, hint

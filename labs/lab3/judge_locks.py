@@ -116,7 +116,7 @@ def tables(g: Guest, b: Blocks) -> bytes:
     zones = variable(g, "zones", len(b.zones))
     links = [memory(g, link, (n + ORDERS) * LINK.size, "the links of a zone")
              for _, n, link, *_ in ZONE.iter_unpack(zones) if 0 < n <= b.n]
-    return b"".join([memory(g, struct.unpack_from("<Q", b.frames, 16)[0], b.n, "frames.state"), zones, *links])
+    return b"".join([memory(g, struct.unpack_from("<Q", b.frames, 24)[0], b.n, "frames.state"), zones, *links])
 
 
 def bits(g: Guest, at: int) -> bytes:
