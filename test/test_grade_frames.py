@@ -149,8 +149,8 @@ def edits() -> dict[str, tuple[Any, str]]:
         "too many zones": (lambda g, p: put(g, P2V(AT["nzones"]), "Q", 1 << 60), "nzones is"),
         "zones that overlap": (lambda g, p: zone(g, 1, 1, 5), "zone 1 is not as it was set up"),
         "a zone behind the last": (lambda g, p: zone(g, 2, 1, 5), "behind the last"),
-        "a wild table": (lambda g, p: put(g, P2V(AT["frames"]) + 16, "Q", 0x1000), "frames is not as"),
-        "an endless table": (lambda g, p: put(g, P2V(AT["frames"]) + 8, "Q", 1 << 50), "frames is not as"),
+        "a wild table": (lambda g, p: put(g, P2V(AT["frames"]) + 24, "Q", 0x1000), "frames is not as"),
+        "an endless table": (lambda g, p: put(g, P2V(AT["frames"]) + 16, "Q", 1 << 50), "frames is not as"),
         "wild links": (lambda g, p: zone(g, 0, 2, 0xDEAD_BEEF_0000), "there is no memory"),
         "too few users": (too_few_users, "its users are 0x1"),
     }
@@ -274,7 +274,7 @@ LAYOUT = r"""
 #define AT(type, field, offset) _Static_assert(offsetof(struct type, field) == (offset), #field)
 _Static_assert(sizeof(struct frames) == 32 && sizeof(struct zone) == 80 && sizeof(struct link) == 8, "sizes");
 _Static_assert(sizeof(struct memmap) == 56 && sizeof(struct kmem) == 16 && sizeof(struct pmm_stats) > 0, "sizes");
-AT(frames, first, 0); AT(frames, n, 8); AT(frames, state, 16); AT(frames, bias, 24);
+AT(frames, bias, 0); AT(frames, first, 8); AT(frames, n, 16); AT(frames, state, 24);
 AT(zone, base, 0); AT(zone, n, 8); AT(zone, link, 16); AT(zone, state, 24); AT(zone, free, 32);
 AT(zone, nonempty, 40); AT(zone, pages, 48); AT(zone, watermark, 56);
 AT(link, users, 0); AT(link, prev, 4);
