@@ -34,10 +34,39 @@ mem(const char *argument)
     for (size_t i = 0; i < n; i++)
         cprintf("usable       %lx-%lx %lu pages\n", usable[i].start, usable[i].end,
                 (usable[i].end - usable[i].start) / PGSIZE);
+#if LAB >= 3
+    struct pmm_stats stats;
+
+    pmm_stats(&stats);
+    cprintf("free         %lu of %lu pages, and %lu with kalloc\n", stats.free, stats.pages,
+            count_free_pages());
+    cprintf("shared       %lu blocks\n", stats.shared);
+#else
 #if LAB >= 2
     cprintf("free         %lu pages\n", count_free_pages());
 #endif
+#endif
 }
+
+#if LAB >= 3
+static void
+buddy(const char *argument)
+{
+    struct pmm_stats stats;
+
+    (void)argument;
+    pmm_stats(&stats);
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        cprintf("zone %lu  %lx-%lx  %lu of %lu pages free, marks at %lu %lu %lu\n",
+                (size_t)(z - zones), z->base, z->base + z->n * PGSIZE, z->free, z->pages,
+                z->watermark[WATERMARK_MIN], z->watermark[WATERMARK_LOW],
+                z->watermark[WATERMARK_HIGH]);
+    cprintf("order    block   free\n");
+    for (unsigned order = 0; order < PMM_ORDERS; order++)
+        cprintf("%5u %4lu KiB %6lu\n", order, (PGSIZE / 1024UL) << order, stats.blocks[order]);
+    cprintf("%u %% of the free pages lie outside of whole 2 MiB blocks.\n", stats.fragmented);
+}
+#endif
 
 static void
 pt(const char *argument)
@@ -79,6 +108,9 @@ halt(const char *argument)
 static const struct command commands[] = {
     {"help", "", "this list", help},
     {"mem", "", "physical memory: what there is, and how much is free", mem},
+#if LAB >= 3
+    {"buddy", "", "the pmm's zones, and its free blocks by order", buddy},
+#endif
     {"pt", "VA", "how the MMU translates a virtual address", pt},
     {"check", "NAME", "run one check again", check},
     {"bt", "", "the calls that led here", bt},
