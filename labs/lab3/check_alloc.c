@@ -196,37 +196,52 @@ time_of_all_words(void)
     return time;
 }
 
-#define FAST_RUNS 64
+#define SPEED_TRIES 8
+#define FAST_RUNS   64
 
-/* All of the largest map is in use but for the last few frames. */
-static void
-check_speed(void)
+/* How long alloc_frames(3) takes when all of the largest map is in use but for the last few frames. */
+static uint64_t
+time_of_search(uint64_t *once)
 {
     const struct memmap *map = memmap_get();
 
     map_start(map_any_frame(), MEMMAP_FRAMES);
     memset(map->bitmap, 0xff, MEMMAP_FRAMES / 8 - 80);
     map_take(0, MEMMAP_FRAMES - 640);
-    uint64_t once = time_of_all_words(), start = now();
+    *once = time_of_all_words();
     check_doing("alloc_frames(3) when the first 262000 frames are in use");
-    uint64_t pa = alloc_frames(3), time = now() - start;
+    uint64_t start = now(), pa = alloc_frames(3), time = now() - start;
+    took(pa, 3);
+    return time;
+}
+
+/*
+ * Under make qemu the clock is the host's, and whatever else the host does counts as well. So the first
+ * search may try again, and of many others a few may be slow.
+ */
+static void
+check_speed(void)
+{
+    uint64_t once, time = time_of_search(&once);
+    size_t slow = 0;
+
+    for (size_t i = 1; i < SPEED_TRIES && time > 8 * once; i++)
+        time = time_of_search(&once);
     EXPECT(time <= 8 * once,
            "it takes %lu times as long as looking at each word of the bitmap once: expected a "
            "search that goes word by word",
            time / once);
-    took(pa, 3);
     check_doing("alloc_frames(3), %d times, when the first 262000 frames are in use", FAST_RUNS);
-    time = 0;
     for (size_t i = 0; i < FAST_RUNS; i++) {
-        start = now();
-        pa = alloc_frames(3);
-        time += now() - start;
+        uint64_t start = now(), pa = alloc_frames(3);
+        slow += now() - start > once / 3;
         EXPECT(pa != 0, "expected frames, found 0");
     }
-    EXPECT(time <= FAST_RUNS / 3 * once,
-           "it takes as long as looking at each word of the bitmap %lu times: expected each "
-           "search to begin where the last one ended",
-           time / once);
+    EXPECT(
+        slow <= FAST_RUNS / 2,
+        "%lu of them take as long as looking at all words of the bitmap: expected each search to "
+        "begin where the last one ended",
+        slow);
 }
 
 CHECK(alloc_frames)

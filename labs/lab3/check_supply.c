@@ -84,6 +84,13 @@ check_supply(void)
     return n;
 }
 
+/* A function has worked on the list: has it taken the lock since next was `ticket`? */
+static void
+expect_locked(uint16_t ticket)
+{
+    EXPECT(kmem_lock.next != ticket, "it never took kmem_lock: expected spin_lock(&kmem_lock)");
+}
+
 /* ---- kcache_refill ---- */
 
 static size_t
@@ -102,11 +109,14 @@ refill(size_t wanted)
     size_t before = pages_that_are(FRAME_CACHED), free = pages_that_are(IS_FREE);
 
     check_doing("kcache_refill(), pages with the pmm: %lu, on the list: %lu", free, before);
+    uint16_t ticket = kmem_lock.next;
     size_t n = kcache_refill();
     EXPECT(n == wanted, "expected %lu, found %lu%s", wanted, n,
            n > wanted ? " (a page on the list may come a second time, as pmm_alloc drains the list "
                         "when it has nothing else: first take all, then put them on the list)"
                       : "");
+    if (n > 0)
+        expect_locked(ticket);
     size_t listed = check_supply();
     EXPECT(listed == before + n, "pages on the list: expected %lu, found %lu", before + n, listed);
 }
@@ -155,7 +165,9 @@ kalloc_all(void)
 
     for (; left > 0; left--) {
         check_doing("kalloc(), pages on the list and with the pmm: %lu", left);
+        uint16_t ticket = kmem_lock.next;
         took(kalloc());
+        expect_locked(ticket);
         size_t listed = check_supply();
         EXPECT(!whole_batch || listed == KCACHE_BATCH - 1,
                "pages on the list, once it has been refilled: expected %d, found %lu: refill it in "
@@ -229,8 +241,11 @@ drain(size_t n)
     size_t before = pages_that_are(FRAME_CACHED), wanted = MIN(n, before);
 
     check_doing("kcache_drain(%lu), pages on the list: %lu", n, before);
+    uint16_t ticket = kmem_lock.next;
     size_t drained = kcache_drain(n);
     EXPECT(drained == wanted, "expected %lu, found %lu", wanted, drained);
+    if (drained > 0)
+        expect_locked(ticket);
     size_t left = check_supply();
     EXPECT(left == before - drained, "pages left on the list: expected %lu, found %lu",
            before - drained, left);
@@ -255,15 +270,17 @@ free_everything(void)
     for (i = first; i < first + MIN(total, 140UL); i++)
         machine_put(i, 0, FRAME_USED);
     supply_start();
-    for (size_t n = 1; machine_pick(FRAME_USED, &i); n++) {
+    for (size_t wanted = 1; machine_pick(FRAME_USED, &i); wanted++) {
+        uint16_t ticket = kmem_lock.next;
         give(i);
+        expect_locked(ticket);
+        if (wanted == KCACHE_MAX)
+            wanted -= KCACHE_BATCH;
         size_t listed = check_supply();
-        EXPECT(n > KCACHE_BATCH || listed == n,
-               "pages on the list: expected %lu, all that were freed, found %lu", n, listed);
-        EXPECT(listed <= KCACHE_MAX,
-               "pages on the list: expected %d at most, as kfree, in kern/kalloc.c, calls "
-               "kcache_drain; found %lu",
-               KCACHE_MAX, listed);
+        EXPECT(listed == wanted,
+               "pages on the list then: expected %lu, found %lu (when there are %d, kfree calls "
+               "kcache_drain for %d: see kcache.h)",
+               wanted, listed, KCACHE_MAX, KCACHE_BATCH);
     }
     drain(UINT64_MAX);
 }
@@ -362,7 +379,16 @@ refused(void *page, const char *why)
 }
 
 /* Frames counted from the first: what they are in both of these checks. */
-enum { ONE = 4, OTHER = 9, BLOCK = 16, FREE = 32, RESERVED = 40, LISTED = 44, SHARED = 48 };
+enum {
+    ONE = 4,
+    OTHER = 9,
+    BLOCK = 16,
+    FREE = 32,
+    RESERVED = 40,
+    LISTED = 44,
+    SHARED = 48,
+    BOTH = 52
+};
 
 static void
 start_small(void)
@@ -376,6 +402,7 @@ start_small(void)
     machine_put(first + LISTED, 0, FRAME_CACHED);
     machine_put(first + SHARED, 0, FRAME_SHARED);
     machine_put_users(first + SHARED, 3);
+    machine_put(first + BOTH, 1, FRAME_SHARED);
     supply_start();
     for (size_t i = 0; i < 64; i++)
         if (i != LISTED)
@@ -399,6 +426,7 @@ CHECK(kfree_twice)
     refused(page_at(first + BLOCK), "is a block of four pages");
     for (size_t i = 1; i < 4; i++)
         refused(page_at(first + BLOCK + i), "is one of a block of four pages");
+    refused(page_at(first + BOTH + 1), "is the second page of a block that is shared");
     refused(page_at(first + RESERVED), "page is reserved");
     refused((char *)page_at(first + OTHER) + 8, "is not page-aligned");
     refused((char *)page_at(first + SHARED) + 1 + check_random_below(PGSIZE - 1),
