@@ -1,4 +1,4 @@
-"""What whole solutions score: the reference, another correct one, one without the corners, none."""
+"""What whole solutions score: a correct one of another make, one without the corners, none."""
 
 from __future__ import annotations
 
@@ -26,13 +26,6 @@ def score(folder: Path, lab: int, sol: int, fixture: str = "") -> dict[str, Any]
 
 def failures(data: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["message"] for check in data["checks"] if not check["passed"]}
-
-
-@pytest.mark.parametrize("lab", [1, 2, 3])
-def test_reference_has_full_marks(tmp_path: Path, lab: int) -> None:
-    data = score(tmp_path, lab, lab)
-    assert not failures(data)
-    assert data["score"] == data["max"] == 100
 
 
 @pytest.mark.parametrize("lab", [2, 3])
