@@ -84,6 +84,10 @@ empty_zones(void)
 void
 frames_init(void)
 {
+    if (usable_ranges[0].end == 0) {
+        cprintf("Page frames: there is no usable page.\n");
+        return;
+    }
     if (fill_memmap() && pmm_init() && supply() > 0) {
         withdraw_rest();
         return;

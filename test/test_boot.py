@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from grade import buddy
 from grade.elf import Elf
 from grade.guest import Guest
 from grade.view import KERNBASE, PGSIZE
@@ -101,6 +102,15 @@ def usable(g: Guest) -> list[tuple[int, int]]:
     return ranges
 
 
+def pages_of(ranges: list[tuple[int, int]]) -> set[int]:
+    return {pa for first, stop in ranges for pa in range(first, stop, PGSIZE)}
+
+
+def given(g: Guest) -> set[int]:
+    """The pages that the kernel found usable, those that the pmm then took for its tables included."""
+    return pages_of(usable(g)) | {page - KERNBASE for page in buddy.pmm_tables(g)}
+
+
 def all_memory(g: Guest) -> list[tuple[int, int]]:
     image = g.symbol("end") - KERNBASE
     return [(-(-image // PGSIZE) * PGSIZE, ARM_MEMORY)]
@@ -126,21 +136,22 @@ def less(ranges: list[tuple[int, int]], *holes: tuple[int, int]) -> list[tuple[i
 def test_mem(kernel: Path, start: Callable[..., Guest], argument: str, top: int) -> None:
     g = start(kernel, f"check=none {argument}")
     said = to_power_off(g)
-    assert usable(g) == [(all_memory(g)[0][0], top)]
+    assert given(g) == pages_of([(all_memory(g)[0][0], top)])
     assert g.p64(g.symbol("phystop") - KERNBASE) == top
     pages = (top - all_memory(g)[0][0]) // PGSIZE
     assert f"{pages} pages usable" in said
     understood = top != ARM_MEMORY or argument in ("", "mem=1G", "memory=5")
     assert ("is not a number" in said) != understood
     if top <= 64 * MIB:
-        assert len(g.free_list()) == pages
+        assert {page - KERNBASE for page in buddy.free_pages(g)} == pages_of(usable(g))
 
 
 @pytest.mark.parametrize("argument", ["mem=0", "mem=1", "mem=300K"])
 def test_less_memory_than_the_kernel_has_already(kernel: Path, start: Callable[..., Guest],
                                                  argument: str) -> None:
     g = start(kernel, f"check=none {argument}")
-    assert " 0 pages usable" in to_power_off(g)
+    said = to_power_off(g)
+    assert " 0 pages usable" in said and "there is no usable page" in said
     assert usable(g) == [] and g.free_list() == []
 
 
@@ -263,6 +274,42 @@ def test_what_a_tree_reserves(small: Path, start: Callable[..., Guest]) -> None:
     boot_with(g, blob)
     assert usable(g) == less(all_memory(g), (0x2000001, 0x2001001), (0x5000000, 0x5123456),
                              (0x6000fff, 0x6001001), (0x3b000000, 1 << 32), (TREE, TREE + len(blob)))
+
+
+SEVEN = ["0 0x3a000000 0 0x1234567", "0 0x10000000 0 0x400000", "0 0x4000 0 0x3ffc000", "0 0x20801000 0 0x1000",
+         "0 0x5ffffff 0 0x2000002", "0 0x10801000 0 0x3ff000", "0 0x30000000 0 0x3fffff"]
+
+
+@pytest.mark.parametrize("memory, banks, head", [
+    pytest.param(GIVEN, 1, "", id="one bank"),
+    pytest.param("reg = <0 0 0 0x8000000>, <0 0x10000000 0 0x8000000>;", 2, "", id="two banks"),
+    pytest.param("reg = " + ", ".join(f"<{bank}>" for bank in SEVEN) + ";", 7, "", id="seven banks"),
+    pytest.param("reg = <0 0x801 0 0x9001ffe>;", 1, "", id="odd ends"),
+    pytest.param("reg = <0 0 0 0x9000000>, <1 0x40000000 0 0x40000000>;", 1, "", id="a bank above 4 GiB"),
+    pytest.param("", 1, "", id="no bank: the firmware says"),
+    pytest.param(GIVEN, 1, "".join(f"/memreserve/ {0x2000000 + 0x123000 * i:#x} {0x1001 + 0x777 * i:#x};"
+                                   for i in range(100)), id="100 reservations"),
+])
+def test_every_frame_of_every_bank(kernel: Path, start: Callable[..., Guest], memory: str, banks: int,
+                                   head: str) -> None:
+    """The check that follows each frame of the machine passes, and seen from outside none is missing."""
+    g = start(kernel, "")
+    said = boot_with(g, tree(memory, head=head, arguments="check=frames_whole"))
+    assert "check_frames_whole: passed!" in said, said
+    assert ("not using 140000000-180000000" in said) == ("<1 " in memory)
+    pmm = buddy.Pmm(g)
+    assert len(pmm.zones) == banks
+    assert {page - KERNBASE for page in buddy.free_pages(g)} == pages_of(usable(g))
+
+
+def test_more_reservations_than_there_is_room_for(kernel: Path, start: Callable[..., Guest]) -> None:
+    g = start(kernel, "")
+    head = "".join(f"/memreserve/ {0x2000000 + 0x10000 * i:#x} 1;" for i in range(200))
+    to_entry(g)
+    g.phys_write(TREE, tree(GIVEN, head=head))
+    g.machine.set_register("x0", TREE)
+    assert g.machine.run(LIMIT) is Stop.ASLEEP  # in the monitor
+    assert b"raise RESERVED_MAX" in g.printed()
 
 
 def test_boot_arguments_come_from_the_tree(small: Path, start: Callable[..., Guest]) -> None:
