@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from grade.blocks import Blocks, end_of_ram, pieces, signed, spare_ram
-from grade.buddy import CACHED, LARGEST, ORDERS, Pmm, listed_pages, lowest, memmap, pmm_tables, variable, whole
+from grade.buddy import CACHED, LARGEST, NONE, ORDERS, Pmm, has_pmm, listed_pages, lowest, memmap, pmm_tables, variable, whole
 from grade.guest import Guest
 from grade.view import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree
 
@@ -341,6 +341,8 @@ def whole_machine(g: Guest, when: str) -> Pmm:
 
 def begin_frames_whole(g: Guest, rng: random.Random) -> None:
     """As the boot leaves it.  The bitmap, which checks may use for other things later, has nothing to give."""
+    if not has_pmm(g) or not Pmm(g).state.strip(bytes([NONE])):
+        return                  # the pmm, or what it needs, is not written yet: the check has words for that
     whole_machine(g, "after the boot")
     if g.has("memmap"):
         now = memmap(g, g.symbol("memmap"))
