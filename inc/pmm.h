@@ -27,8 +27,9 @@ int pmm_free(uint64_t pa, unsigned order);
 /*
  * Give back npages pages in a row, however they were allocated: several blocks, or part of one. What is
  * left of a block that was cut counts from then on as the largest aligned blocks that it consists
- * of. The time does not depend on npages, but on how many blocks there are. Returns 0; -EBUSY: a block
- * that the pages touch is shared; -EINVAL: a page is not in use, or pa is not aligned, or npages is 0.
+ * of. The time goes by blocks; of a single page no more than its state is touched. Returns 0; -EBUSY: a
+ * block that the pages touch is shared; -EINVAL: a page is not in use, or pa is not aligned, or npages
+ * is 0.
  */
 int pmm_free_range(uint64_t pa, size_t npages);
 
