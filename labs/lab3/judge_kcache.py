@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 
 from grade.blocks import Blocks, end_of_ram, pieces, signed, spare_ram
-from grade.buddy import CACHED, LARGEST, NONE, ORDERS, Pmm, has_pmm, listed_pages, lowest, memmap, pmm_tables, variable, whole
+from grade.buddy import (CACHED, LARGEST, NONE, ORDERS, Pmm, has_pmm, listed_pages, lowest, memmap, pmm_tables,
+                         variable, whole)
 from grade.guest import Guest
 from grade.view import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree
 
@@ -36,7 +37,8 @@ class Pool(Blocks):
             raise Disagree(f"after {self.last}: {e}") from None
         new = listed - self.cached
         for frame in new - self.free:
-            raise Disagree(f"after {self.last}: the page {P2V(self.pa(frame)):#x} is on kmem.free_list, but was not free")
+            raise Disagree(f"after {self.last}: the page {P2V(self.pa(frame)):#x} is on kmem.free_list, but was not "
+                           "free")
         self.free -= new
         self.cached |= new
         return new
@@ -127,8 +129,8 @@ class Pool(Blocks):
                 raise Disagree(f"{self.last}: expected a block, found 0, although there is one once kalloc's list is "
                                "drained")
             if self.cached:
-                raise Disagree(f"{self.last} returned 0, with {len(self.cached)} pages on kalloc's list, expected it to "
-                               "be drained first")
+                raise Disagree(f"{self.last} returned 0, with {len(self.cached)} pages on kalloc's list, expected it "
+                               "to be drained first")
             self.check()
             return None
         frame = self.taken(pa, order)
