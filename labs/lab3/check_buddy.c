@@ -7,16 +7,18 @@
 #include "lab3.h"
 #include "pmm.h"
 
-/* Three banks, each of them odd in every way: one small, one larger, one of hundreds of frames. */
+/* Three banks, each of them odd in every way: of some frames, of dozens, of hundreds. */
 static void
 odd_machine(void)
 {
+    static const size_t most[] = {9, 120, 700};
     size_t at = check_random_below(70), turn = check_random_below(3);
 
     machine_new(2);
     for (size_t bank = 0; bank < 3; bank++) {
-        static const size_t most[] = {9, 120, 700};
-        size_t n = 1 + check_random_below(most[(bank + turn) % 3]);
+        size_t size = most[(bank + turn) % 3];
+        size_t n =
+            size < 10 ? 1 + check_random_below(size) : size / 2 + check_random_below(size / 2);
         machine_bank(at, n);
         at += n + 1 + check_random_below(300);
     }
