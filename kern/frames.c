@@ -8,14 +8,17 @@
 #include "pmm.h"
 #include "string.h"
 
-/* All RAM to the memmap, and nothing of it but what is usable. Returns false: it describes nothing. */
+/*
+ * All RAM (there is some) to the memmap, and nothing of it but what is usable. Returns false: it
+ * describes nothing.
+ */
 static bool
 fill_memmap(void)
 {
     size_t n;
     const struct range *banks = ram_banks(&n);
 
-    if (n == 0 || memmap_init(banks[0].start, PHYSTOP) < 0)
+    if (memmap_init(banks[0].start, PHYSTOP) < 0)
         return false;
     const struct memmap *map = memmap_get();
     if (map->end_addr < PHYSTOP)

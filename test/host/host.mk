@@ -63,7 +63,7 @@ pool_WRAPPED := memmap_init memmap_reserve alloc_frame alloc_frames free_frame p
 	pmm_init pmm_alloc pmm_free pmm_free_range pmm_wanted pmm_stats mem_has_space kcache_refill kcache_drain \
 	kalloc kfree
 pool_LIBS := $(pool_WRAPPED:%=-Wl,--wrap=%)
-HOST_TESTS += test_memmap test_states test_states4 test_pmm
+HOST_TESTS += test_memmap test_states test_states4 test_pmm test_frames test_huge
 
 # How many calls the random run makes, and how many more users a block has in the search through all states.
 PMM_STEPS ?= 2000000
@@ -91,6 +91,17 @@ test_pmm_HELPERS := $(pool_HELPERS)
 test_pmm_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=512
 test_pmm_ARGS := $(PMM_STEPS)
 test_pmm_LIBS := $(pool_LIBS)
+
+test_frames_SRCS := $(pool_SRCS) kern/frames.c
+test_frames_HELPERS := $(pool_HELPERS)
+test_frames_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=8192
+test_frames_LIBS := $(pool_LIBS)
+
+# 1 TiB, and 48 GiB for the holes.
+test_huge_SRCS := $(pool_SRCS)
+test_huge_HELPERS := test/host/pool.c test/host/report.c
+test_huge_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=0x10c00000
+test_huge_LIBS := $(pool_LIBS)
 
 HOST_FUZZ += fuzz_pmm
 
@@ -149,6 +160,9 @@ HOST_FUZZ_SANITIZE := $(HOST_SANITIZE) -fsanitize=fuzzer
 $(foreach t,$(HOST_TESTS),$(eval $(call host_program,$(t),$(HOSTCC),$(HOST_SANITIZE),-lcmocka)))
 $(foreach t,$(HOST_FUZZ),$(eval $(call host_program,$(t),$(CLANG),$(HOST_FUZZ_SANITIZE),)))
 
+# What it counts with.
+$(test_huge_OBJS): HOST_KERNEL_FLAGS += -fsanitize-coverage=trace-pc
+
 define test_run
 run-$(1): $(HOST_O)/$(1)/$(1)
 	$$(call host_say,run $(1))
@@ -189,9 +203,24 @@ endef
 $(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
-HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c
+HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c
 coverage_O := $(HOST_O)/coverage
 coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
+coverage_POOL := test_memmap test_pmm test_frames test_huge
+coverage_PROGRAMS = $(coverage_O)/test_kalloc $(coverage_O)/test_vm $(coverage_O)/test_ram \
+	$(coverage_O)/test_memmap/test_memmap $(coverage_O)/test_frames/test_frames \
+	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2"
+
+# coverage_pool NAME: its object files, without the sanitizers; of what is under test, with --coverage.
+define coverage_pool
+	$(host_q)mkdir -p $(coverage_O)/$(1) && for f in $($(1)_SRCS); do \
+		$(HOSTCC) $(HOST_FLAGS) $(HOST_KERNEL_FLAGS) $($(1)_FLAGS) --coverage -O0 -c $$f \
+			-o $(coverage_O)/$(1)/`basename $$f`.o || exit 1; done
+	$(host_q)for f in test/host/$(1).c $($(1)_HELPERS); do $(HOSTCC) $(HOST_FLAGS) $($(1)_FLAGS) -c $$f \
+			-o $(coverage_O)/$(1)/`basename $$f`.o || exit 1; done
+	$(host_q)cd $(coverage_O)/$(1) && $(HOSTCC) --coverage *.o $($(1)_LIBS) -lcmocka -o $(1)
+
+endef
 .PHONY: run-coverage
 test-host: run-coverage
 run-coverage:
@@ -207,6 +236,7 @@ run-coverage:
 		$(machine_LIBS) -lcmocka -o test_kalloc
 	$(host_q)$(HOSTCC) $(HOST_FLAGS) $(test_ram_FLAGS) -O0 --coverage test/host/test_ram.c -lcmocka \
 		-dumpdir $(coverage_O)/ -o $(coverage_O)/test_ram
-	$(host_q)for t in test_kalloc test_vm test_ram; do \
-		$(coverage_O)/$$t >$(coverage_O)/log 2>&1 || { cat $(coverage_O)/log; exit 1; }; done
+	$(foreach t,$(coverage_POOL),$(call coverage_pool,$(t)))
+	$(host_q)for t in $(coverage_PROGRAMS); do \
+		$$t >$(coverage_O)/log 2>&1 || { cat $(coverage_O)/log; exit 1; }; done
 	@python3 test/host/coverage.py $(coverage_O) $(HOST_COVERED)

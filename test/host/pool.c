@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "errno.h"
 #include "kalloc.h"
 #include "kvm.h"
 #include "memmap.h"
@@ -114,6 +115,8 @@ pool_start(uint64_t start, uint64_t size, bool guard_it)
     held = NULL;
     pool_locked = 0;
     pool_fail(0);
+    pool_forged = 0;
+    pool_no_memmap = false;
     open_window(start, size, guard_it);
 }
 
@@ -270,6 +273,8 @@ pool_check_locks(const char *where)
 /* ---- Calls, on their way in and out ---- */
 
 static size_t asked, fail_at;
+uint64_t pool_forged;
+bool pool_no_memmap;
 
 void
 pool_fail(size_t k)
@@ -306,7 +311,6 @@ pool_will_succeed(void)
         pool_check_locks(#name " returned");   \
     }
 
-WRAP(int, memmap_init, (uint64_t start, uint64_t stop), (start, stop))
 WRAP_VOID(memmap_reserve, (uint64_t start, uint64_t stop), (start, stop))
 WRAP(uint64_t, alloc_frame, (void), ())
 WRAP(int, free_frame, (uint64_t pa), (pa))
@@ -329,6 +333,8 @@ int __real_pmm_free_range(uint64_t pa, size_t npages);
 int __wrap_pmm_free_range(uint64_t pa, size_t npages);
 int __real_page_unshare(uint64_t pa);
 int __wrap_page_unshare(uint64_t pa);
+int __real_memmap_init(uint64_t start, uint64_t stop);
+int __wrap_memmap_init(uint64_t start, uint64_t stop);
 uint64_t __real_alloc_frames(size_t n);
 uint64_t __wrap_alloc_frames(size_t n);
 
@@ -338,6 +344,9 @@ __wrap_pmm_alloc(unsigned order)
     pool_check_locks("pmm_alloc is called");
     if (fail_at != 0 && ++asked >= fail_at) {
         return 0;
+    }
+    if (pool_forged != 0) {
+        return pool_forged;
     }
     uint64_t pa = __real_pmm_alloc(order);
     pool_check_locks("pmm_alloc returned");
@@ -383,6 +392,18 @@ __wrap_page_unshare(uint64_t pa)
         guard(pa, (uint64_t)PGSIZE << order);
     }
     return left;
+}
+
+int
+__wrap_memmap_init(uint64_t start, uint64_t stop)
+{
+    if (pool_no_memmap) {
+        return -EINVAL;
+    }
+    pool_check_locks("memmap_init is called");
+    int error = __real_memmap_init(start, stop);
+    pool_check_locks("memmap_init returned");
+    return error;
 }
 
 /* Whoever takes frames of the memmap may use them: the pmm, for its tables. They are full of anything. */
