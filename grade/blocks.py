@@ -17,6 +17,7 @@ from grade.guest import Guest, Stuck
 from grade.view import KERNBASE, M64, PERIPHERALS, PGSIZE, P2V, Disagree
 
 EINVAL, EBUSY, ENOMEM = -22, -16, -12
+USERS_MAX = (1 << 31) - 1
 TABLES = 2 << 20            # bytes at the end of RAM for made-up tables
 QUICK = 60                  # million instructions for a call: far more than the slowest way takes
 
@@ -236,6 +237,10 @@ class Blocks:
             return self.caller(function, *arguments, limit=limit)
         except Stuck as e:
             raise Disagree(f"{self.last}: {e}") from None
+
+    def cost(self) -> int:
+        """Of the last call, in thousand instructions: guest time goes on in calls alone."""
+        return self.g.machine.ticks() - self.g.machine.clock
 
     def expect(self, wanted: int | set[int], function: str, *arguments: int, why: str = "") -> None:
         """A call that returns this int, or one of these; the model has been told what it does."""

@@ -210,7 +210,10 @@ class Run:
 
     def execute(self) -> str | None:
         """From check_begin to check_end.  Returns the failure, None when the check passed."""
-        name = self.guest.text(self.guest.u64(self.machine.register("x0")), 64)
+        at = self.machine.register("x0")
+        if self.guest.has("checks_start") and not self.guest.symbol("checks_start") <= at < self.guest.symbol("checks_end"):
+            raise Ended("judge", "check_begin was called with a check that is none of the kernel's")
+        name = self.guest.text(self.guest.u64(at), 64)
         if name != self.check.name:
             raise Ended("judge", f"the kernel began a check {name!r} instead of this one")
         self.judge("begin")

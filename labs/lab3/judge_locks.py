@@ -6,109 +6,12 @@ import random
 import struct
 from collections.abc import Callable
 
-from grade.blocks import EINVAL, QUICK, Blocks, number, signed
+from grade.blocks import EBUSY, EINVAL, USERS_MAX, Blocks, number, signed
 from grade.buddy import LARGEST, LINK, MAP_FRAMES, MEMMAP, ORDERS, ZONE, locked, memory, variable
+from grade.contended import FIQ, Contended
 from grade.gdb import CPSR
 from grade.guest import Guest
-from grade.machine import Stop
-from grade.view import KERNBASE, PGSIZE, Disagree
-
-FIQ = 0x40                  # PSTATE: F; nobody takes IRQs yet, and of FIQs there are none
-TURNS = 60                  # instructions for which a waiting core is followed ...
-FAR = 4000                  # instructions that are followed before a lock is taken, and after it is released
-LOOP = 12                   # ... and of these the last half are no more than this many, again and again
-
-
-class Contended:
-    """Calls that find a lock taken, by nobody: they wait until it is set free here."""
-
-    def __init__(self, g: Guest, rng: random.Random, lock: str, data: Callable[[], bytes]):
-        """data: what the lock protects, as it is now."""
-        self.g, self.rng, self.lock, self.data = g, rng, lock, data
-        self.at = g.symbol(lock)
-        self.function = ""
-        self.last = b""         # the data when they were looked at last
-        self.held = False       # and whether the lock was held then
-
-    def word(self) -> tuple[int, int]:
-        serving, following = struct.unpack("<HH", variable(self.g, self.lock, 4))
-        return serving, following
-
-    def put(self, serving: int, following: int) -> None:
-        self.g.phys_write(self.at - KERNBASE, struct.pack("<HH", serving & 0xFFFF, following & 0xFFFF))
-
-    def call(self, function: str, *arguments: int, limit: int = QUICK) -> int:
-        """A call of g's, on the way of which the lock is set free."""
-        machine, gdb = self.g.machine, self.g.machine.gdb
-        self.function, self.last, self.held = function, self.data(), False
-        mine = self.rng.choice((0, 1, 0xFFFE, 0xFFFF, self.rng.randrange(0x10000)))
-        self.put(mine, mine + 1)
-        self.g.home[CPSR] ^= FIQ if self.rng.random() < 0.5 else 0
-        name, _ = self.g.enter(function, *arguments)
-        before = self.word()
-        if not self.follow(lambda: self.word() != before, FAR):
-            stop = Stop.BREAKPOINT if machine.pc in machine.breakpoints else machine.run(limit)
-            self.g.leave(name, stop, limit)
-            raise Disagree(f"{function} was called while {self.lock} was taken, expected it to wait, found that it "
-                           "returned: it does not take the lock")
-        self.wait()
-        serving, following = self.word()
-        self.put(serving + 1, following)
-        gdb.watch_stores(self.at, 2)
-        stop = machine.run(limit)
-        gdb.unwatch(self.at, 2)
-        if stop is Stop.BREAKPOINT and machine.pc not in machine.breakpoints:
-            self.last = self.data()
-            self.follow(self.outside, FAR)
-            stop = Stop.BREAKPOINT if machine.pc in machine.breakpoints else machine.run(limit)
-        x0 = self.g.leave(name, stop, limit)
-        serving, following = self.word()
-        if serving != following:
-            raise Disagree(f"after {function}, {self.lock} is still locked, expected spin_unlock before each return")
-        return x0
-
-    def taking(self, function: str, *arguments: int, limit: int = QUICK) -> int:
-        """A call of g's that takes the lock, which is free."""
-        before = self.word()
-        x0 = self.g.call(function, *arguments, limit=limit)
-        if self.word() == before:
-            raise Disagree(f"{function} did not take {self.lock}")
-        return x0
-
-    def follow(self, until: Callable[[], bool], most: int) -> bool:
-        """Instruction by instruction, until this is so.  False: it has gone too far, or the call has ended."""
-        machine = self.g.machine
-        for _ in range(most):
-            machine.gdb.step()
-            if until():
-                return True
-            if machine.pc in machine.breakpoints or machine.finished():
-                return False
-        return False
-
-    def outside(self) -> bool:
-        """For the rest of the call: what the lock protects is left alone but while it is held.  (Never True.)"""
-        serving, following = self.word()
-        now = self.data()
-        if serving == following and now != self.last and not self.held:
-            raise Disagree(f"{self.function} changed what {self.lock} protects after it had released it")
-        self.held = serving != following
-        self.last = now
-        return False
-
-    def wait(self) -> None:
-        """The call has drawn its number: it goes round and round now."""
-        places: list[int] = []
-        for _ in range(TURNS):
-            self.g.machine.gdb.step()
-            places.append(self.g.machine.pc)
-            if places[-1] in self.g.machine.breakpoints:
-                break
-        if len(places) < TURNS or len(set(places[TURNS // 2:])) > LOOP:
-            raise Disagree(f"{self.function} was called while {self.lock} was taken, expected it to wait, found that "
-                           f"it went on to {self.g.name(places[-1])}")
-        if self.data() != self.last:
-            raise Disagree(f"{self.function} changed what {self.lock} protects before it had the lock")
+from grade.view import M64, PGSIZE, Disagree
 
 
 def tables(g: Guest, b: Blocks) -> bytes:
@@ -151,12 +54,15 @@ def on_the_memmap(g: Guest, rng: random.Random) -> None:
         expect(g.call, EINVAL, "memmap_init", start, start + 5)
         expect(lock.taking, 0, "memmap_init", start, start + 9 * PGSIZE)
         expect(g.call, 0, "memmap_reserve", start + PGSIZE, start)
+        expect(g.call, 0, "memmap_reserve", start + 99 * PGSIZE, start + 100 * PGSIZE)
         expect(lock.taking, 0, "memmap_reserve", start, start + PGSIZE)
         expect(lock.taking, start + PGSIZE, "alloc_frame")
         expect(g.call, 0, "alloc_frames", 8)
         expect(g.call, 0, "alloc_frames", 0)
+        expect(g.call, 0, "alloc_frames", M64)
         expect(lock.taking, start + 2 * PGSIZE, "alloc_frames", 7)
         expect(g.call, 0, "alloc_frame")
+        expect(g.call, 0, "alloc_frames", 2)
         expect(lock.taking, 0, "free_frame", start + PGSIZE)
         for wrong in (start, start + PGSIZE, start + 2 * PGSIZE + 1, start - PGSIZE, start + 9 * PGSIZE):
             expect(g.call, EINVAL, "free_frame", wrong)
@@ -165,6 +71,8 @@ def on_the_memmap(g: Guest, rng: random.Random) -> None:
 def on_the_pmm(g: Guest, rng: random.Random) -> None:
     b = Blocks(g, rng, [(rng.randrange(9), 200), (300 + rng.randrange(9), 2 * LARGEST)], LARGEST * PGSIZE)
     b.fill(most=6)
+    full = rng.choice(sorted(b.used))
+    b.users[full] = USERS_MAX
     b.write()
     contended = Contended(g, rng, "pmm_lock", lambda: tables(g, b))
     b.caller = contended.call
@@ -176,7 +84,7 @@ def on_the_pmm(g: Guest, rng: random.Random) -> None:
         b.caller = g.call
         b.alloc(ORDERS)
         b.alloc(ORDERS - 1)
-        used, free = rng.choice(sorted(b.used)), rng.choice(sorted(b.free))
+        used, free = rng.choice(sorted(b.used.keys() - b.users.keys())), rng.choice(sorted(b.free))
         for wrong in (b.pa(free), b.pa(used) + 1, b.pa(b.n), b.base - PGSIZE, b.pa(299)):
             b.expect(EINVAL, "pmm_free", wrong, 0)
             b.expect(EINVAL, "pmm_free_range", wrong, 1)
@@ -184,21 +92,28 @@ def on_the_pmm(g: Guest, rng: random.Random) -> None:
             b.expect(EINVAL, "page_unshare", wrong)
             b.refs(wrong & -PGSIZE)
         b.expect(EINVAL, "pmm_free", b.pa(used), b.used[used] ^ 1)
+        b.expect(EINVAL, "pmm_free", b.pa(used), ORDERS)
         b.expect(EINVAL, "pmm_free_range", b.pa(used), 0)
+        b.expect({EINVAL, EBUSY}, "pmm_free_range", b.pa(used), 2 * LARGEST)
+        b.expect(EBUSY, "pmm_free", b.pa(full), b.used[full])
+        b.expect({EINVAL, EBUSY}, "pmm_free", b.pa(full), b.used[full] ^ 1)
+        b.expect(EBUSY, "pmm_free_range", b.pa(full), 1)
+        b.expect(EBUSY, "page_share", b.pa(full))
+        b.refs(b.pa(full) + (PGSIZE << b.used[full]) - 1)
 
 
 def exercise(b: Blocks, rng: random.Random) -> None:
     """Each function, and it succeeds."""
     b.alloc(rng.randrange(3))
-    b.put(rng.choice(sorted(b.used)))
-    frame = rng.choice(sorted(b.used))
+    b.put(rng.choice(sorted(b.used.keys() - b.users.keys())))
+    frame = rng.choice(sorted(b.used.keys() - b.users.keys()))
     b.share(frame)
     b.share(frame)
     b.refs(b.pa(frame))
     b.unshare(frame)
     b.unshare(frame)
     b.unshare(frame)
-    frame = rng.choice(sorted(b.used))
+    frame = rng.choice(sorted(b.used.keys() - b.users.keys()))
     b.cut(frame, 1 << b.used[frame])
 
 

@@ -6,14 +6,14 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from grade.blocks import EBUSY, EINVAL, Blocks, spare_ram
+from grade.blocks import EBUSY, EINVAL, USERS_MAX, Blocks, spare_ram
 from grade.buddy import LARGEST, ORDERS
 from grade.guest import Guest
-from grade.view import M64, PGSIZE
+from grade.view import M64, PGSIZE, Disagree
 
 FAR = (0, 0, 1 << 30, 1 << 32, 5 << 40)                 # where made-up memory may begin
 NO_ORDERS = (ORDERS, ORDERS + 1, 15, 16, 31, 32, 63, 64, 0x40, 0x80, 0xC0, 0xFF, 0x100, 1 << 31, (1 << 32) - 1)
-USERS_MAX = (1 << 31) - 1
+PER_PAGE = 40               # instructions that a range's length may cost
 
 
 T = TypeVar("T")
@@ -235,7 +235,11 @@ def judge_free_range(g: Guest, rng: random.Random) -> None:
     b = machine(g, rng, 5 * LARGEST)                    # several of the largest at once
     b.use(b.banks[0][0], b.banks[0][0] + 5 * LARGEST)
     b.write()
-    b.cut(b.banks[0][0] + rng.randrange(200), 3 * LARGEST + rng.randrange(LARGEST))
+    n = 3 * LARGEST + rng.randrange(LARGEST)
+    b.cut(b.banks[0][0] + rng.randrange(200), n)
+    if b.cost() > n * PER_PAGE // 1000:
+        raise Disagree(f"{b.last} took {b.cost()},000 instructions, expected the time to go by blocks, of which there are a "
+                       f"few, and no more than {PER_PAGE} instructions for each page")
     for frame in sorted(b.used):
         if frame in b.used:
             b.cut(frame, run_from(b, frame))
