@@ -159,10 +159,10 @@ check_memmap(void)
 
     check_doing("memmap_init(0x%lx, 0x%lx)", at, PHYSTOP);
     EXPECT(memmap_init(at, PHYSTOP) == 0, "expected 0");
-    EXPECT(map->start_addr == at && map->end_addr <= PHYSTOP
-               && map->max_frames == (map->end_addr - at) / PGSIZE,
-           "expected a map from there to there, found 0x%lx to 0x%lx, with %lu frames",
-           map->start_addr, map->end_addr, map->max_frames);
+    EXPECT(map->start_addr == at && map->end_addr == PHYSTOP
+               && map->max_frames == (PHYSTOP - at) / PGSIZE,
+           "expected a map of all that, found 0x%lx to 0x%lx, with %lu frames", map->start_addr,
+           map->end_addr, map->max_frames);
     for (const struct range *r = usable_ranges; r->end != 0; r++) {
         check_doing("memmap_reserve(0x%lx, 0x%lx)", at, r->start);
         memmap_reserve(at, r->start);
