@@ -1,6 +1,6 @@
 /*
- * Lab 3's checks of alloc_frame, alloc_frames and free_frame. The bits that they find in the map have been
- * put there by the check.
+ * Lab 3's checks of alloc_frame, alloc_frames and free_frame. What they find in the map, the check
+ * has put there.
  */
 #include "check.h"
 #include "errno.h"

@@ -85,7 +85,7 @@ void machine_end(void);
 /* A bank of frames first to first + n - 1, all reserved. In ascending order, not touching. */
 void machine_bank(size_t first, size_t n);
 
-/* Frame i begins a block of this order: kind is FRAME_USED, _SHARED or _CACHED, or IS_FREE, IS_RESERVED. */
+/* Frame i begins a block of this order: FRAME_USED, _SHARED or _CACHED; or IS_FREE, IS_RESERVED. */
 void machine_put(size_t i, unsigned order, uint8_t kind);
 
 /* n frames are free; or in use, as the largest blocks that there can be. */
@@ -96,7 +96,7 @@ void machine_put_used(size_t i, size_t n);
 void machine_put_users(size_t i, unsigned users);
 unsigned machine_users(size_t i);
 
-/* All of a bank at random, in blocks of orders up to max: so many per cent free, reserved; used: the rest. */
+/* A bank, at random, in blocks of orders up to max: so many per cent free, reserved; the rest in use. */
 void machine_random(size_t bank, unsigned max, unsigned free, unsigned reserved);
 
 /* check_doing, for what is done on a machine that is not there. */

@@ -10,7 +10,10 @@
 uint8_t machine_table[GUARD + MACHINE_FRAMES + GUARD] __attribute__((aligned(8)));
 static struct link links[MACHINE_FRAMES + BANKS_MAX * (BLOCK_FRAMES + PMM_ORDERS + 1) + 1];
 
-/* The kernel's own, as long as it has to make way. */
+/*
+ * The kernel's own, as long as it has to make way. In .data, which lies before the tables: whoever
+ * writes far beyond their end must not keep the next check from starting afresh.
+ */
 static struct {
     bool saved;
     struct frames frames;
@@ -20,7 +23,7 @@ static struct {
     uint64_t phystop;
     uint64_t block; /* borrowed from the kernel; 0: none */
     unsigned order;
-} real;
+} real __attribute__((section(".data")));
 
 void
 machine_end(void)

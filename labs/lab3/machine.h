@@ -38,9 +38,7 @@ void model_begin(uint64_t base, size_t blocks);
 /* Find out where the free blocks are, and how many. */
 void model_update(void);
 
-/*
- * What the machine is described by: the kernel's tables, with something around each that nobody may touch.
- */
+/* The kernel's table of states while there is a machine, and what nobody may touch around it. */
 #define GUARD  16                            /* bytes around the state table */
 #define BEYOND (FRAME_FREE + PMM_ORDERS - 1) /* in them: a buddy that is not there */
 #define POISON 0xa5                          /* in links that nobody has written */
