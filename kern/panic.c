@@ -11,6 +11,9 @@
 #include "power.h"
 #include "printf.h"
 #include "uart.h"
+#if LAB >= 3
+#include "spinlock.h"
+#endif
 
 #define DEPTH 16 /* calls that a backtrace shows */
 
@@ -81,6 +84,12 @@ panic_end(const char *message)
         uart_drain();
         power_reset();
     }
+#if LAB >= 3
+    const char *held;
+    if (spinlocks_reset(&held)
+        > 0) /* whoever held it will not come back, and the monitor looks at things */
+        cprintf("%s was locked.\n", held);
+#endif
     monitor();
 }
 

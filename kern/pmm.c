@@ -8,8 +8,9 @@
 SPINLOCK(pmm_lock);
 
 #if SOL >= 3
-#define USERS_MAX    0x7fffffffu
-#define EIGHT_SINGLE 0x0101010101010101u * FRAME_USED /* the states of eight single pages in use */
+#define USERS_MAX 0x7fffffffu
+#define EIGHT_SINGLE \
+    (0x0101010101010101u * FRAME_USED) /* the states of eight single pages in use */
 
 #define likely(condition) __builtin_expect(condition, 1)
 

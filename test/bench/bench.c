@@ -199,6 +199,8 @@ pmm_mixed(void)
         list[n] = (char *)pmm_alloc(orders[n]);
         taken += 1UL << orders[n];
     }
+    if (n == 0)
+        panic("there is no block at all");
     for (uint64_t turn = 0; turn < 2 * PAGES; turn++) {
         uint64_t k = random_below(n);
         unsigned order = (unsigned)random_below(10);
