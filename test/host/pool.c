@@ -266,7 +266,7 @@ void
 pool_check_locks(const char *where)
 {
     if (held) {
-        broken("%s with %s held", where, held->name);
+        broken("%s: %s is held", where, held->name);
     }
 }
 
@@ -289,40 +289,60 @@ pool_will_succeed(void)
     return fail_at == 0 ? SIZE_MAX : fail_at - 1 > asked ? fail_at - 1 - asked : 0;
 }
 
-/* The linker directs all calls between files here (--wrap). */
-#define WRAP(type, name, parameters, arguments) \
-    type __real_##name parameters;              \
-    type __wrap_##name parameters;              \
-    type __wrap_##name parameters               \
-    {                                           \
-        pool_check_locks(#name " is called");   \
-        type result = __real_##name arguments;  \
-        pool_check_locks(#name " returned");    \
-        return result;                          \
+static size_t
+call_begins(const char *name)
+{
+    pool_check_locks(name);
+    return pool_locked;
+}
+
+/* Whoever has changed anything, or looked at it, has taken a lock for it. */
+static void
+call_ended(const char *name, bool done, size_t locked_before)
+{
+    pool_check_locks(name);
+    if (done && pool_locked == locked_before) {
+        broken("%s takes no lock", name);
+    }
+}
+
+/*
+ * The linker directs all calls between files here (--wrap). `done` says whether the result is that of a call that
+ * did what it was asked for.
+ */
+#define WRAP(type, name, parameters, arguments, done)    \
+    type __real_##name parameters;                       \
+    type __wrap_##name parameters;                       \
+    type __wrap_##name parameters                        \
+    {                                                    \
+        size_t before = call_begins(#name " is called"); \
+        type result = __real_##name arguments;           \
+        call_ended(#name, done, before);                 \
+        return result;                                   \
     }
 
-#define WRAP_VOID(name, parameters, arguments) \
-    void __real_##name parameters;             \
-    void __wrap_##name parameters;             \
-    void __wrap_##name parameters              \
-    {                                          \
-        pool_check_locks(#name " is called");  \
-        __real_##name arguments;               \
-        pool_check_locks(#name " returned");   \
+#define WRAP_VOID(name, parameters, arguments)           \
+    void __real_##name parameters;                       \
+    void __wrap_##name parameters;                       \
+    void __wrap_##name parameters                        \
+    {                                                    \
+        size_t before = call_begins(#name " is called"); \
+        __real_##name arguments;                         \
+        call_ended(#name, true, before);                 \
     }
 
 WRAP_VOID(memmap_reserve, (uint64_t start, uint64_t stop), (start, stop))
-WRAP(uint64_t, alloc_frame, (void), ())
-WRAP(int, free_frame, (uint64_t pa), (pa))
-WRAP(int, page_share, (uint64_t pa), (pa))
-WRAP(unsigned, page_refs, (uint64_t pa), (pa))
-WRAP(bool, pmm_init, (void), ())
-WRAP(bool, mem_has_space, (enum mem_type type, size_t size), (type, size))
-WRAP(size_t, pmm_wanted, (enum watermark mark), (mark))
+WRAP(uint64_t, alloc_frame, (void), (), true)
+WRAP(int, free_frame, (uint64_t pa), (pa), result == 0)
+WRAP(int, page_share, (uint64_t pa), (pa), result >= 0)
+WRAP(unsigned, page_refs, (uint64_t pa), (pa), result > 0)
+WRAP(bool, pmm_init, (void), (), result)
+WRAP(bool, mem_has_space, (enum mem_type type, size_t size), (type, size), false)
+WRAP(size_t, pmm_wanted, (enum watermark mark), (mark), true)
 WRAP_VOID(pmm_stats, (struct pmm_stats * stats), (stats))
-WRAP(size_t, kcache_refill, (void), ())
-WRAP(size_t, kcache_drain, (size_t n), (n))
-WRAP(char *, kalloc, (void), ())
+WRAP(size_t, kcache_refill, (void), (), result > 0)
+WRAP(size_t, kcache_drain, (size_t n), (n), result > 0)
+WRAP(char *, kalloc, (void), (), true)
 WRAP_VOID(kfree, (char *v), (v))
 
 uint64_t __real_pmm_alloc(unsigned order);
@@ -341,7 +361,7 @@ uint64_t __wrap_alloc_frames(size_t n);
 uint64_t
 __wrap_pmm_alloc(unsigned order)
 {
-    pool_check_locks("pmm_alloc is called");
+    size_t before = call_begins("pmm_alloc is called");
     if (fail_at != 0 && ++asked >= fail_at) {
         return 0;
     }
@@ -349,7 +369,7 @@ __wrap_pmm_alloc(unsigned order)
         return pool_forged;
     }
     uint64_t pa = __real_pmm_alloc(order);
-    pool_check_locks("pmm_alloc returned");
+    call_ended("pmm_alloc", pa != 0, before);
     if (pa != 0) {
         allow(pa, (uint64_t)PGSIZE << order);
     }
@@ -359,9 +379,9 @@ __wrap_pmm_alloc(unsigned order)
 int
 __wrap_pmm_free(uint64_t pa, unsigned order)
 {
-    pool_check_locks("pmm_free is called");
+    size_t before = call_begins("pmm_free is called");
     int error = __real_pmm_free(pa, order);
-    pool_check_locks("pmm_free returned");
+    call_ended("pmm_free", error == 0, before);
     if (error == 0) {
         guard(pa, (uint64_t)PGSIZE << order);
     }
@@ -371,9 +391,9 @@ __wrap_pmm_free(uint64_t pa, unsigned order)
 int
 __wrap_pmm_free_range(uint64_t pa, size_t npages)
 {
-    pool_check_locks("pmm_free_range is called");
+    size_t before = call_begins("pmm_free_range is called");
     int error = __real_pmm_free_range(pa, npages);
-    pool_check_locks("pmm_free_range returned");
+    call_ended("pmm_free_range", error == 0, before);
     if (error == 0) {
         guard(pa, npages * PGSIZE);
     }
@@ -383,11 +403,11 @@ __wrap_pmm_free_range(uint64_t pa, size_t npages)
 int
 __wrap_page_unshare(uint64_t pa)
 {
-    pool_check_locks("page_unshare is called");
+    size_t before = call_begins("page_unshare is called");
     size_t i = frame_index(P2V(pa));
     unsigned order = i < frames.n ? FRAME_ORDER(frames.state[i]) : 0;
     int left = __real_page_unshare(pa);
-    pool_check_locks("page_unshare returned");
+    call_ended("page_unshare", left >= 0, before);
     if (left == 0) {
         guard(pa, (uint64_t)PGSIZE << order);
     }
@@ -400,9 +420,9 @@ __wrap_memmap_init(uint64_t start, uint64_t stop)
     if (pool_no_memmap) {
         return -EINVAL;
     }
-    pool_check_locks("memmap_init is called");
+    size_t before = call_begins("memmap_init is called");
     int error = __real_memmap_init(start, stop);
-    pool_check_locks("memmap_init returned");
+    call_ended("memmap_init", error == 0, before);
     return error;
 }
 
@@ -410,9 +430,9 @@ __wrap_memmap_init(uint64_t start, uint64_t stop)
 uint64_t
 __wrap_alloc_frames(size_t n)
 {
-    pool_check_locks("alloc_frames is called");
+    size_t before = call_begins("alloc_frames is called");
     uint64_t pa = __real_alloc_frames(n);
-    pool_check_locks("alloc_frames returned");
+    call_ended("alloc_frames", pa != 0, before);
     if (pa != 0 && guarding && ntaken < ARRAY_SIZE(taken)) {
         taken[ntaken++] = (struct range){pa, pa + n * PGSIZE};
         allow(pa, n * PGSIZE);
