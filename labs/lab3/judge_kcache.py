@@ -106,8 +106,8 @@ class Pool(Blocks):
         gone = len(self.returned())
         wanted = BATCH if had >= MAX else 0
         if gone != wanted:
-            raise Disagree(f"after {self.last}, with {had} pages on kalloc's list: expected {wanted} of them to be drained "
-                           f"(a batch once there are {MAX}), found {gone}")
+            raise Disagree(f"after {self.last}, with {had} pages on kalloc's list: expected {wanted} of them to be "
+                           f"drained (a batch once there are {MAX}), found {gone}")
         self.check()
 
     def drain(self, n: int) -> None:
@@ -258,6 +258,8 @@ def judge_kfree_twice(g: Guest, rng: random.Random) -> None:
     for frame in single[:2]:
         del p.used[frame]
         p.cached.add(frame)
+    large = rng.choice([f for f, order in p.used.items() if order > 0])
+    p.users[large] = 2
     p.write()
     there = set(range(p.first, p.first + 400))
     blocks = p.free_blocks()
@@ -267,8 +269,10 @@ def judge_kfree_twice(g: Guest, rng: random.Random) -> None:
         (p.cached, "on the list already"), (p.cached, "on the list already"), (list(blocks), "free, with the pmm"),
         (p.free - set(blocks), "free, with the pmm"), (inside, "inside of a larger block"),
         (inside, "inside of a larger block"),
-        ([f for f, order in p.used.items() if order > 0], "the beginning of a larger block"), (nobody, "reserved"))
+        ([f for f, order in p.used.items() if order > 0 and f != large], "the beginning of a larger block"),
+        (nobody, "reserved"))
         if frames]
+    cases.append((large + (1 << p.used[large]) - 1, "inside of a larger block, which is shared"))
     rng.shuffle(cases)
     for frame, why in cases:
         p.panics(P2V(p.pa(frame)), why)

@@ -59,6 +59,8 @@ class Map:
             if (now.start, now.n) != (self.start, self.n):
                 raise Disagree(f"expected frames {self.start:#x} to {self.start + self.n - 1:#x} to be described, "
                                f"found {now.start:#x} to {now.start + now.n - 1:#x}")
+            if now.hint > now.n:
+                raise Disagree(f"hint is {now.hint:#x}, behind the end of the map, which has {now.n:#x} frames")
             for found, wanted, what in ((now.used, self.used, "bitmap"), (now.reserved, self.reserved, "reserved")):
                 if found != wanted:
                     i = lowest(found ^ wanted)
@@ -79,9 +81,10 @@ class Map:
             self.used = self.reserved = int(first == 0)
         self.result(self.call("memmap_init", start, stop), 0 if first < last else EINVAL)
 
-    def any(self, n: int) -> None:
+    def any(self, n: int, first: int | None = None) -> None:
         """A map of n frames anywhere, with odd ends."""
-        first = self.rng.choice((0, 1, self.rng.randrange(1 << 20), self.rng.randrange(1 << 50)))
+        if first is None:
+            first = self.rng.choice((0, 1, self.rng.randrange(1 << 20), self.rng.randrange(1 << 50)))
         below = self.rng.choice((0, 0, self.rng.randrange(PGSIZE))) if first else 0
         self.init(first * PGSIZE - below, (first + n) * PGSIZE + self.rng.choice((0, 1, self.rng.randrange(PGSIZE))))
 
@@ -221,9 +224,24 @@ def exact_fits(m: Map, rng: random.Random) -> None:
         m.reserve_frames(0, first)
         m.reserve_frames(first + n, 320)
         m.alloc(n + 1)
-        m.alloc(rng.choice((0, 321, 1 << 32, M64, 1 << 63)))
+        m.alloc(0)
+        m.alloc(rng.choice((321, 1 << 32, M64, 1 << 63)))
         m.alloc(n)
         m.alloc(1)
+
+
+def across(m: Map, rng: random.Random) -> None:
+    """The only run begins before the place where the last search ended, and ends behind it."""
+    m.any(300)
+    taken, before, behind = rng.randrange(40, 150), rng.randrange(1, 20), rng.randrange(1, 20)
+    first = m.alloc(taken)
+    if first is None:
+        return
+    m.reserve_frames(first + taken + behind, 300)
+    for i in range(first + taken - before, first + taken):
+        m.give_back(i)
+    m.alloc(before + behind + 1)
+    m.alloc(before + behind)
 
 
 def mixed(m: Map, rng: random.Random, n: int, calls: int) -> None:
@@ -273,6 +291,7 @@ def searches(m: Map, rng: random.Random) -> None:
 def judge_alloc_frames(g: Guest, rng: random.Random) -> None:
     m = Map(g, rng)
     exact_fits(m, rng)
+    across(m, rng)
     mixed(m, rng, rng.randrange(20, 64), 40)
     mixed(m, rng, rng.randrange(200, 500), 60)
     searches(m, rng)
@@ -281,7 +300,7 @@ def judge_alloc_frames(g: Guest, rng: random.Random) -> None:
 def judge_free_frame(g: Guest, rng: random.Random) -> None:
     m = Map(g, rng)
     for n in (9, rng.randrange(65, 200)):
-        m.any(n)
+        m.any(n, rng.randrange(2, 1 << 50))
         m.reserve_frames(rng.randrange(n), 2)
         start, end = m.start * PGSIZE, (m.start + n) * PGSIZE
         m.alloc(n // 3)

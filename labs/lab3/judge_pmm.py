@@ -69,9 +69,9 @@ def judge_pmm_alloc(g: Guest, rng: random.Random) -> None:
         whole = -(-first // LARGEST) * LARGEST
         b.free.update(range(whole, whole + LARGEST))
         b.write()
+        b.alloc(rng.choice(NO_ORDERS))
         b.alloc(order)
         b.alloc(rng.randrange(ORDERS))
-        b.alloc(rng.choice(NO_ORDERS))
     for sizes in ((3 * LARGEST + rng.randrange(LARGEST),), (1, rng.randrange(20, 80), rng.randrange(300, 1500))):
         b = machine(g, rng, *sizes)
         b.fill(free=0.6)
@@ -163,7 +163,9 @@ def judge_pmm_refuse(g: Guest, rng: random.Random) -> None:
         blocks = b.free_blocks()
         for pa, why in odd_frames(b, rng):
             frame = (pa - b.base) // PGSIZE
-            b.expect(EINVAL, "pmm_free", pa, {**blocks, **b.used}.get(frame, 0), why=why)
+            order = next((o for block in (*b.used.items(), *blocks.items()) for o in block[1:]
+                          if frame in b.frames_of(block)), 0)
+            b.expect(EINVAL, "pmm_free", pa, order, why=why)
             if rng.random() < 0.3:
                 b.expect(EINVAL, "pmm_free", pa, rng.randrange(ORDERS), why=why)
         for frame in b.users:
@@ -238,8 +240,8 @@ def judge_free_range(g: Guest, rng: random.Random) -> None:
     n = 3 * LARGEST + rng.randrange(LARGEST)
     b.cut(b.banks[0][0] + rng.randrange(200), n)
     if b.cost() > n * PER_PAGE // 1000:
-        raise Disagree(f"{b.last} took {b.cost()},000 instructions, expected the time to go by blocks, of which there are a "
-                       f"few, and no more than {PER_PAGE} instructions for each page")
+        raise Disagree(f"{b.last} took {b.cost()},000 instructions, expected the time to go by blocks, of which there are "
+                       f"a few, and no more than {PER_PAGE} instructions for each page")
     for frame in sorted(b.used):
         if frame in b.used:
             b.cut(frame, run_from(b, frame))
@@ -281,6 +283,13 @@ def judge_range_refuse(g: Guest, rng: random.Random) -> None:
             size = 1 << b.used[frame]
             b.expect(EBUSY, "pmm_free_range", b.pa(frame), size, why="shared")
             b.expect(EBUSY, "pmm_free_range", b.pa(frame + rng.randrange(size)), 1, why="part of a shared block")
+    b = machine(g, rng, 200)                            # a hole of reserved frames, or of one, in what is in use
+    first, hole = b.banks[0][0], rng.choice((1, 2, rng.randrange(3, 9)))
+    b.use(first, first + 100)
+    b.use(first + 100 + hole, first + 200)
+    b.write()
+    for at, npages in ((first + 99, 1 + hole), (first + 99, 2 + hole), (first + 90, 30 + hole), (first, 200)):
+        b.expect(EINVAL, "pmm_free_range", b.pa(at), npages, why="in use but for reserved pages")
     # Frames behind a zone's end, and in the hole before the next.
     first, n = made[0].banks[0]
     b = Blocks(g, rng, [(first, n), (first + n + 3, 50)], made[0].base)
