@@ -345,6 +345,8 @@ WRAP(size_t, kcache_drain, (size_t n), (n), result > 0)
 WRAP(char *, kalloc, (void), (), true)
 WRAP_VOID(kfree, (char *v), (v))
 
+/* The linker chose these names. */
+// NOLINTBEGIN(bugprone-reserved-identifier)
 uint64_t __real_pmm_alloc(unsigned order);
 uint64_t __wrap_pmm_alloc(unsigned order);
 int __real_pmm_free(uint64_t pa, unsigned order);
@@ -357,6 +359,7 @@ int __real_memmap_init(uint64_t start, uint64_t stop);
 int __wrap_memmap_init(uint64_t start, uint64_t stop);
 uint64_t __real_alloc_frames(size_t n);
 uint64_t __wrap_alloc_frames(size_t n);
+// NOLINTEND(bugprone-reserved-identifier)
 
 uint64_t
 __wrap_pmm_alloc(unsigned order)

@@ -19,7 +19,7 @@
 
 static uint64_t operations;
 
-void __sanitizer_cov_trace_pc(void);
+void __sanitizer_cov_trace_pc(void); // NOLINT(bugprone-reserved-identifier): the compiler's name
 
 void
 __sanitizer_cov_trace_pc(void)

@@ -84,7 +84,7 @@ swap(size_t list[], size_t i, size_t j)
 static void
 set_up(uint64_t key, size_t chosen)
 {
-    size_t order[MANAGED];
+    size_t order[MANAGED] = {0};
 
     pages_start();
     for (size_t z = 0; z < nzones; z++) {
