@@ -50,6 +50,20 @@ def test_ordinary_cases_keep_most_points(tmp_path: Path, lab: int) -> None:
     assert set(failures(data)) == CORNERS[lab]
 
 
+def test_a_file_that_a_later_lab_extends_is_the_student_s(tmp_path: Path) -> None:
+    """With the reference for all earlier labs, lab 3 is graded with the student's own kern/kalloc.c."""
+    made = grading.submission(tmp_path / "submission", 3, 3)
+    for lab in (1, 2):
+        for name in {*grading.course()[lab].student} - {*grading.course()[3].student}:
+            (made / name).unlink()
+    options = ("--base", "reference", "--check", "kcache_refill", "--check", "kfree_shared")
+    _, data, said = grading.grade(made, 3, *options)
+    assert not failures(data), said
+    shutil.copy(SOLUTIONS / "plain" / "kern" / "kalloc.c", made / "kern")
+    _, data, said = grading.grade(made, 3, *options)
+    assert {*failures(data)} == {"kcache_refill", "kfree_shared"}, said
+
+
 @pytest.mark.parametrize(("lab", "sol"), [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2)])
 def test_handed_out_state_scores_0(tmp_path: Path, lab: int, sol: int) -> None:
     """And each check says what to write first."""
