@@ -233,7 +233,28 @@ pool_link(size_t i)
 
 static uint64_t mask;
 
+/* What each lock contains between two calls, as nobody else is to write to it: tickets, as in a real one. */
+static struct {
+    const struct spinlock *lock;
+    uint32_t word;
+} known[8];
+
 size_t pool_locked;
+
+static uint32_t *
+word_of(const struct spinlock *lock)
+{
+    size_t i = 0;
+
+    while (i < ARRAY_SIZE(known) - 1 && known[i].lock && known[i].lock != lock) {
+        i++;
+    }
+    if (!known[i].lock) {
+        known[i].lock = lock;
+        known[i].word = lock->word;
+    }
+    return &known[i].word;
+}
 
 uint64_t
 spin_lock(struct spinlock *lock)
@@ -244,7 +265,11 @@ spin_lock(struct spinlock *lock)
     if (held) {
         broken("%s is taken with %s held", lock->name, held->name);
     }
+    if (lock->word != *word_of(lock)) {
+        broken("%s has been written to", lock->name);
+    }
     held = lock;
+    lock->next++;
     pool_locked++;
     mask = mask * 0x5851f42d4c957f2du + 0x14057b7ef767814fu; /* any number, another every time */
     return mask;
@@ -259,6 +284,8 @@ spin_unlock(struct spinlock *lock, uint64_t flags)
     if (flags != mask) {
         broken("%s is released with an interrupt mask that is not spin_lock's", lock->name);
     }
+    lock->serving++;
+    *word_of(lock) = lock->word;
     held = NULL;
 }
 

@@ -354,6 +354,9 @@ from_64_mib_to_1_tib(void **state)
         assert_true(figure[INIT_TOUCHED][m] <= states + MIN(links, 8 * n) + BANKS * 4 * PGSIZE);
         assert_true(figure[MAP_FULL][m] < (n + holes) / 8 + 1000); /* word by word */
     }
+    /* Nor is it the pages of a range that count, but its blocks. */
+    assert_true(figure[RANGE_ORDER_10][0] < 4 * figure[RANGE_ORDER_0][0]);
+    assert_true(figure[RANGE_PART][0] < 20 * figure[RANGE_ORDER_0][0]);
     assert_does_not_grow(figure[MAP_FRAME], 80);
     assert_does_not_grow(figure[PAIR], PAIRS);
     assert_does_not_grow(figure[PAIR_RANDOM], 20 * PAIRS);

@@ -10,7 +10,7 @@
 
 #define LARGEST    (1UL << (PMM_ORDERS - 1))
 #define LARGEST_PA (LARGEST * PGSIZE)
-#define FIRST_PA   (0x11 * LARGEST_PA) /* of the tables */
+#define FIRST_PA   (0x40011 * LARGEST_PA) /* of the tables: 1 TiB and more */
 #define ROUNDS     5
 
 static unsigned long steps = 2000000; /* of the random run; an argument gives another number */

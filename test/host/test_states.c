@@ -12,7 +12,7 @@
 #include "kalloc.h"
 #include "pages.h"
 
-#define FIRST_PA   0x40000000u /* of the table: a multiple of the largest block */
+#define FIRST_PA   0x12340000000u /* of the table: a multiple of the largest block */
 #define LARGEST    (1UL << (PMM_ORDERS - 1))
 #define MANAGED    12 /* pages, at most */
 #define FRAMES_MAX 16
