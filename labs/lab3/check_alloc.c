@@ -131,6 +131,19 @@ exact_fit(size_t total, size_t from, size_t n)
     take_run_of(1);
 }
 
+/* Free frames before and behind words that are all used are no run. */
+static void
+used_words_between(void)
+{
+    size_t n = 1 + check_random_below(60), words = 1 + check_random_below(3);
+
+    map_start(map_any_frame(), 64 * (words + 2));
+    leave_only(64 - n, n);
+    for (size_t i = 64 * (words + 1); i < map_frames(); i++)
+        map_put(i, false, false);
+    take_run_of(n + 1);
+}
+
 /* The search begins where the last one ended, but finds also what lies before that, and around it. */
 static void
 wrap_around(void)
@@ -265,6 +278,7 @@ CHECK(alloc_frames)
         exact_fit(300, 300 - n - 1, n + 1); /* up to the end of the map */
         exact_fit(256 + n, 0, 256 + n);
         exact_fit(320, 63, n + check_random_below(3));
+        used_words_between();
     }
     wrap_around();
     too_many();
