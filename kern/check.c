@@ -111,12 +111,12 @@ check_expects_panic(void)
 void
 check_take_panic(const char *message)
 {
-    if (!running)
-        return;
     if (panic_expected) {
         strlcpy(panic_message, message, sizeof(panic_message));
         longjmp(out_of_panic, 1);
     }
+    if (!running)
+        return;
     if (!failure[0])
         snprintf(failure, sizeof(failure), "%s%s%s", message, doing[0] ? "; during " : "", doing);
     longjmp(out_of_check, 1);

@@ -2,6 +2,7 @@
  * How page frames find their owners at boot: firmware's map, memmap, pmm, kalloc.
  */
 #include "frames.h"
+#include "check.h"
 #include "console.h"
 #include "kalloc.h"
 #include "memmap.h"
@@ -84,18 +85,57 @@ empty_zones(void)
     }
 }
 
+/* Who knows in which state they are. */
+static void
+forget_zones(void)
+{
+    frames = (struct frames){0};
+    zones[0] = (struct zone){0};
+    nzones = 0;
+}
+
+/* Call one of the two below, which call exercises. The checks shall run whatever comes of it. */
+static void
+attempt(void (*step)(void *), void *arg)
+{
+    const char *lock, *failure = check_panics(step, arg);
+
+    if (spinlocks_reset(&lock) > 0)
+        cprintf("Page frames: %s is still locked.\n", lock);
+    if (failure) {
+        cprintf("Page frames: %s\n", failure);
+        forget_zones();
+    }
+}
+
+static void
+with_pmm(void *done)
+{
+    *(bool *)done = fill_memmap() && pmm_init() && supply() > 0;
+}
+
+static void
+without_pmm(void *unused)
+{
+    (void)unused;
+    alloc_init();
+}
+
 void
 frames_init(void)
 {
+    bool done = false;
+
     if (usable_ranges[0].end == 0) {
         cprintf("Page frames: there is no usable page.\n");
         return;
     }
-    if (fill_memmap() && pmm_init() && supply() > 0) {
+    attempt(with_pmm, &done);
+    if (done) {
         withdraw_rest();
         return;
     }
     cprintf("Page frames: no pmm yet; kalloc keeps all pages, as in lab 2.\n");
     empty_zones();
-    alloc_init();
+    attempt(without_pmm, NULL);
 }
