@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "console.h"
 #include "errno.h"
 #include "kalloc.h"
 #include "kvm.h"
@@ -117,6 +118,7 @@ pool_start(uint64_t start, uint64_t size, bool guard_it)
     pool_fail(0);
     pool_forged = 0;
     pool_no_memmap = false;
+    pool_panics = 0;
     open_window(start, size, guard_it);
 }
 
@@ -289,6 +291,19 @@ spin_unlock(struct spinlock *lock, uint64_t flags)
     held = NULL;
 }
 
+size_t
+spinlocks_reset(const char **name)
+{
+    if (!held) {
+        return 0;
+    }
+    *name = held->name;
+    held->serving = held->next;
+    *word_of(held) = held->word;
+    held = NULL;
+    return 1;
+}
+
 void
 pool_check_locks(const char *where)
 {
@@ -302,6 +317,7 @@ pool_check_locks(const char *where)
 static size_t asked, fail_at;
 uint64_t pool_forged;
 bool pool_no_memmap;
+int pool_panics;
 
 void
 pool_fail(size_t k)
@@ -449,6 +465,12 @@ __wrap_memmap_init(uint64_t start, uint64_t stop)
 {
     if (pool_no_memmap) {
         return -EINVAL;
+    }
+    if (pool_panics != 0) {
+        if (pool_panics > 1) {
+            spin_lock(&memmap_lock);
+        }
+        panic("memmap_init is wrong");
     }
     size_t before = call_begins("memmap_init is called");
     int error = __real_memmap_init(start, stop);

@@ -53,9 +53,11 @@ void pool_fail(size_t k);
 /* How many more will be let through. */
 size_t pool_will_succeed(void);
 
-/* Functions that are not written yet, or wrong: pmm_alloc returns this, when not 0; memmap_init fails. */
+/* Functions that are not written yet, or wrong: pmm_alloc returns this, when not 0; memmap_init fails;
+ * memmap_init panics (1), with its lock held (2). */
 extern uint64_t pool_forged;
 extern bool pool_no_memmap;
+extern int pool_panics;
 
 /* How many locks were taken since pool_start. Is none held now? */
 extern size_t pool_locked;

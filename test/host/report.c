@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "check.h"
 #include "console.h"
 
 void (*machine_explain)(void);
@@ -59,13 +60,20 @@ panic_at(const char *file, int line, const char *format, ...)
 const char *
 machine_panics(void (*fn)(void *), void *arg)
 {
-    jmp_buf here;
+    jmp_buf here, *outer = catcher;
 
     catcher = &here;
     bool panicked = setjmp(here) != 0;
     if (!panicked) {
         fn(arg);
     }
-    catcher = NULL;
+    catcher = outer;
     return panicked ? message : NULL;
+}
+
+/* What kern/check.c has for the kernel. */
+const char *
+check_panics(void (*fn)(void *), void *arg)
+{
+    return machine_panics(fn, arg);
 }
