@@ -258,9 +258,16 @@ word_of(const struct spinlock *lock)
     return &known[i].word;
 }
 
+void (*pool_meanwhile)(void);
+
 uint64_t
 spin_lock(struct spinlock *lock)
 {
+    if (pool_meanwhile) {
+        void (*other_core)(void) = pool_meanwhile;
+        pool_meanwhile = NULL;
+        other_core();
+    }
     if (held == lock) {
         broken("%s is taken twice", lock->name);
     }

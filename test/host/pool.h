@@ -59,6 +59,9 @@ extern uint64_t pool_forged;
 extern bool pool_no_memmap;
 extern int pool_panics;
 
+/* Called once, before the next lock is taken: what another core does just then. */
+extern void (*pool_meanwhile)(void);
+
 /* How many locks were taken since pool_start. Is none held now? */
 extern size_t pool_locked;
 void pool_check_locks(const char *where);

@@ -820,6 +820,31 @@ free_range_takes_whole_pages_only(void **state)
 
 /* ---- Nothing at all ---- */
 
+/* Two users free a page, and the second is a moment behind, so that it finds the page no more shared. */
+static char *shared_page;
+
+static void
+the_other_user_frees(void)
+{
+    page_unshare(V2P(shared_page));
+}
+
+static void
+two_cores_free_a_shared_page(void **state)
+{
+    (void)state;
+    start_with(7, 400);
+    shared_page = pages_kalloc();
+    size_t count = kmem.count;
+    assert_int_equal(page_share(V2P(shared_page)), 2);
+    pool_meanwhile = the_other_user_frees;
+    kfree(shared_page);
+    assert_null(pool_meanwhile);
+    assert_int_equal(kmem.count, count + 1);
+    assert_ptr_equal(kmem.free_list, shared_page);
+    assert_int_equal(page_refs(V2P(shared_page)), 0);
+}
+
 static void
 without_zones(void **state)
 {
@@ -869,6 +894,7 @@ main(int argc, char *argv[])
         cmocka_unit_test(a_refill_that_ends_early),
         cmocka_unit_test(a_large_block_drains_the_cache),
         cmocka_unit_test(kfree_refuses_and_drops),
+        cmocka_unit_test(two_cores_free_a_shared_page),
         cmocka_unit_test(counting_the_list),
         cmocka_unit_test(free_range_takes_whole_pages_only),
         cmocka_unit_test(half_of_the_pages_in_use),
