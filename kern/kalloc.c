@@ -67,18 +67,18 @@ kalloc(void)
 
 #if SOL >= 3
 /*
- * kfree of what is no page in use by one. A shared page has one user less: true. If the other users have
- * gone meanwhile, on other cores, it is a page like any other: false, and it is marked. All else is a
- * mistake.
+ * kfree of what is no page in use by one. A shared page has one user less; if the other users have gone
+ * meanwhile, on other cores, it is a page like any other. All else is a mistake.
  */
-static __attribute__((cold, noinline)) bool
-drop_share(const char *v)
+static __attribute__((cold, noinline)) void
+drop_share(char *v)
 {
     if ((uint64_t)v % PGSIZE == 0 && page_refs(V2P(v)) > 1 && page_unshare(V2P(v)) >= 0)
-        return true;
+        return;
     if (!kcache_mark(v))
-        panic("kfree(%p): not a page that is in use", (const void *)v);
-    return false;
+        panic("kfree(%p): not a page that is in use", v);
+    kcache_unmark(v);
+    kfree(v);
 }
 #endif
 
@@ -88,8 +88,10 @@ kfree(char *v)
 #if SOL >= 3
     struct run *page = (struct run *)v;
 
-    if (!kcache_mark(v) && drop_share(v))
+    if (!kcache_mark(v)) {
+        drop_share(v);
         return;
+    }
     page_fill(v, JUNK);
     uint64_t flags = spin_lock(&kmem_lock);
     size_t count = kmem.count + 1;
