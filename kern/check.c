@@ -145,9 +145,8 @@ check_locks(uint64_t interrupt_mask)
 
     if (spinlocks_reset(&name) > 0 && !failure[0])
         snprintf(failure, sizeof(failure),
-                 "%s%s%s is still locked: expected spin_unlock before each "
-                 "return",
-                 doing, doing[0] ? ": " : "", name);
+                 "%s%s%s is still locked: expected spin_unlock before each return", doing,
+                 doing[0] ? ": " : "", name);
     write_sysreg(daif, interrupt_mask);
 }
 #endif

@@ -24,7 +24,7 @@ class Row:
     target: float | None
     each: bool              # per operation, or the total
     peers: str
-    binding: bool = True    # a miss fails the run; else it is shown
+    limit: float | None = None      # where the target is not reached yet: more than this fails the run
 
 
 # Peers: other teaching kernels and a study, measured in the same way.
@@ -35,13 +35,13 @@ ROWS = [
     Row("free", "kfree in random order, fill apart", 19, True, "bare list 4, xv6 13, refcounted 26-41"),
     Row("alloc_all", "kalloc of 10,000 pages: pmm included", None, True, "buddies 59-250"),
     Row("free_all", "kfree of them in random order", None, True, "buddies 74-192"),
-    Row("pmm_pair", "pmm_alloc + pmm_free, buddy in use", 60, True, "", binding=False),
+    Row("pmm_pair", "pmm_alloc + pmm_free, buddy in use", 60, True, "", limit=84),
     Row("pmm_whole", "pmm_alloc + pmm_free, all merges", None, True,
         "study 554, list buddy 939, others 1,019 to 2,096"),
     Row("pmm_alloc", "pmm_alloc of single pages", 59, True, "study 59, others 79-250"),
     Row("pmm_free", "pmm_free of them in random order", 74, True, "study 74, others 82-192"),
     Row("pmm_mixed", "orders 0-9 at random, half in use", 31, True, "study 31, others 46-606",
-        binding=False),
+        limit=45),
     Row("pmm_run", "pmm_free_range of single pages, a page", 2.5, True,
         "study 2.5, bare list 6, xv6 13, others 84-193"),
     Row("pmm_part", "the same of a block's inside, a page", 2.5, True, ""),
@@ -86,7 +86,7 @@ def measure(image: Path) -> dict[str, tuple[int, int]]:
 
 
 def report(results: dict[str, tuple[int, int]]) -> list[str]:
-    """Print the table; returns the rows that miss a binding target."""
+    """Print the table; returns the rows beyond their target, or beyond the limit that stands in for it."""
     missed = []
     print(f"{'guest instructions':40} {'measured':>9} {'target':>7}   others")
     for row in ROWS:
@@ -94,8 +94,9 @@ def report(results: dict[str, tuple[int, int]]) -> list[str]:
         value = total / count if row.each else total
         mark = ""
         if row.target is not None and round(value, 1) > row.target:
-            mark = "MISSED" if row.binding else "missed"
-            if row.binding:
+            worse = round(value, 1) > (row.limit or row.target)
+            mark = "MISSED" if worse else "missed"
+            if worse:
                 missed.append(row.title)
         shown = f"{value:9.1f}" if row.each else f"{value:9.0f}"
         target = f"{row.target:g}" if row.target is not None else ""
