@@ -60,9 +60,8 @@ spin_lock(struct spinlock *lock)
                      "    add     %w2, %w1, #0x10000\n" /* it may wrap */
                      "    stxr    %w3, %w2, [%4]\n"
                      "    cbnz    %w3, 1b\n"
-                     "    and     %w2, %w1, #0xffff\n"
-                     "    cmp     %w2, %w1, lsr #16\n"
-                     "    b.eq    3f\n"
+                     "    eor     %w2, %w1, %w1, ror #16\n"
+                     "    cbz     %w2, 3f\n" /* both halves are equal: it is our turn */
                      "    mov     %w3, %6\n"
                      "2:  ldarh   %w2, [%4]\n"
                      "    cmp     %w2, %w1, lsr #16\n"
