@@ -64,6 +64,10 @@ Q := @
 say := @printf '+ %-3s %s\n'
 endif
 
+# What a lab adds: variables, flags, lines of help.
+LAB_HELP := :
+-include $(filter-out $(LATER_FILES),$(sort $(wildcard labs/lab*/build.mk)))
+
 # ---- Kernel ----------------------------------------------------------------------------------------
 
 .PHONY: all
@@ -170,4 +174,5 @@ help:
 	@echo 'make handin       pack what you hand in'
 	@echo 'make doctor       check the tools on this machine'
 	@echo 'make clean        remove obj/'
+	@$(LAB_HELP)
 	@$(STAFF_HELP)

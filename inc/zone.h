@@ -23,6 +23,10 @@
 #define FRAME_FREE   0x80 /* + order: on the list for blocks of that order */
 #define FRAME_CACHED 0xc0 /* one page, on kalloc's list (kcache.h) */
 #define FRAME_NONE   0xff
+#if LAB >= 4
+#define FRAME_SLAB  0x10 /* one page of a cache's objects; link.chunk says of which (slab.h) */
+#define FRAME_LARGE 0x20 /* + order: handed out as one large object (kmalloc.h) */
+#endif
 
 #define FRAME_ORDER(state) ((state)&0xfu)
 #define FRAME_KIND(state)  ((state)&0xf0u)
@@ -52,11 +56,20 @@ frame_index(const void *v)
 
 /* The neighbours on a list, or the users of a shared block. */
 struct link {
+#if LAB >= 4
     union {
-        uint32_t next;
-        uint32_t users;
+        uint64_t chunk; /* of a FRAME_SLAB (slab.h) */
+        struct {
+#endif
+            union {
+                uint32_t next;
+                uint32_t users;
+            };
+            uint32_t prev;
+#if LAB >= 4
+        };
     };
-    uint32_t prev;
+#endif
 };
 
 enum watermark { WATERMARK_MIN, WATERMARK_LOW, WATERMARK_HIGH, WATERMARKS };

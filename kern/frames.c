@@ -8,6 +8,10 @@
 #include "memmap.h"
 #include "pmm.h"
 #include "string.h"
+#if LAB >= 4
+#include "heap.h"
+#include "slab.h"
+#endif
 
 /*
  * All RAM (there is some) to the memmap, and nothing of it but what is usable. Returns false: it
@@ -108,10 +112,29 @@ attempt(void (*step)(void *), void *arg)
     }
 }
 
+#if LAB >= 4
+/* The heap comes before the pmm, and what it begins with stays its own. */
+static void
+first_heap(void)
+{
+    memory_init();
+    const struct region *r = heap.first;
+    if (r && ram_holds(V2P(r), r->size))
+        ram_withdraw(V2P(r), V2P(r) + r->size);
+}
+#endif
+
 static void
 with_pmm(void *done)
 {
-    *(bool *)done = fill_memmap() && pmm_init() && supply() > 0;
+    bool described = fill_memmap();
+
+#if LAB >= 4
+    if (described)
+        first_heap();
+    slabs_init();
+#endif
+    *(bool *)done = described && pmm_init() && supply() > 0;
 }
 
 static void

@@ -7,6 +7,9 @@
 #include "memmap.h"
 #include "pmm.h"
 #include "string.h"
+#if LAB >= 4
+#include "kmalloc.h"
+#endif
 
 #define LARGEST     (1UL << (PMM_ORDERS - 1)) /* the largest block, in frames */
 #define ORDER_2M    9
@@ -212,6 +215,10 @@ mem_has_space(enum mem_type type, size_t size)
 
     if (size == 0)
         return true;
+#if LAB >= 4
+    if (type == MEM_HEAP)
+        return kmalloc_has_space(size);
+#endif
     if (type != MEM_FRAMES || size > LARGEST * PGSIZE)
         return false;
     while ((size_t)PGSIZE << order < size)

@@ -9,7 +9,8 @@ bench: bench-kernel
 	@$(firstword $(PYTEST)) -B test/bench/bench.py $(BENCH_O)/kernel8.img
 
 # Without the sanitizer and the checks; kern/ram.c maps memory through bench.c; the allocators take no locks.
-BENCH_UNLOCKED = kern/kalloc.c kern/kcache.c kern/memmap.c kern/pmm.c kern/zone.c
+BENCH_UNLOCKED = kern/kalloc.c kern/kcache.c kern/memmap.c kern/pmm.c kern/zone.c \
+    kern/heap.c kern/slab.c kern/slabs.c
 bench-kernel:
 	@$(MAKE) --no-print-directory O=$(BENCH_O) UBSAN=0 SOURCES='$(BENCH_SOURCES)' \
 	    CFLAGS_kern_ram.c=-Dkvm_map_ram=bench_map_ram \
