@@ -3,6 +3,7 @@
 #   V=1      show the commands
 #   ARGS=    the kernel's boot arguments, for make qemu
 #   UBSAN=0  build without the checks for undefined behaviour
+#   SAN=1    build with a check of every access to memory: slow, and worth it
 #   O=DIR    build in DIR instead of obj
 
 -include staff.mk
@@ -10,6 +11,7 @@
 
 O ?= obj
 UBSAN ?= 1
+SAN ?= 0
 ARGS ?=
 PYTHON ?= python3
 .DEFAULT_GOAL := all
@@ -43,6 +45,18 @@ ifeq ($(UBSAN),1)
 UBSAN_FLAGS := -fsanitize=undefined
 endif
 NO_UBSAN := kern/boot.c kern/kvm.c kern/power.c kern/ubsan.c
+# SAN=1: and one that touches memory which is not its own (kern/kasan.c). Not watched are the same files,
+# those that say what went wrong, the allocators and the checks: they look at memory on purpose.
+ifeq ($(SAN),1)
+CFLAGS += -DSAN
+SAN_FLAGS := -fsanitize=kernel-address --param asan-globals=1 --param asan-stack=0 \
+    --param asan-instrumentation-with-call-threshold=0
+else
+LATER_FILES += kern/kasan%.c
+endif
+UNWATCHED := $(NO_UBSAN) kern/kasan%.c kern/panic.c kern/trap.c kern/check.c kern/symbols.c kern/pt.c \
+    lib/page.c labs/%
+CFLAGS_lib_string.c += -DUNWATCHED
 # Mistakes that no kernel survives are errors; all else is a warning, whatever the compiler's age.
 CFLAGS += -Wall -Wextra -Werror=implicit-function-declaration -Werror=int-conversion \
     -Werror=incompatible-pointer-types
@@ -50,6 +64,9 @@ CFLAGS += $(STAGE_FLAGS)
 LDFLAGS := -nostdlib -static -no-pie -Wl,--fix-cortex-a53-843419 -Wl,--build-id=none -Wl,-z,max-page-size=4096 \
     -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 LDFLAGS := $(filter-out $(if $(findstring no-warn-rwx,$(shell $(CROSS)ld --help 2>/dev/null)),,-Wl$(comma)--no-warn-rwx-segments),$(LDFLAGS))
+
+# What later labs add to these rules.
+include $(filter-out $(LATER_FILES),$(sort $(wildcard labs/lab*/build.mk)))
 
 # ---- Sources ---------------------------------------------------------------------------------------
 
@@ -74,7 +91,7 @@ LAB_HELP := :
 all: $(O)/kernel8.img $(O)/kernel8.asm $(O)/kernel8.hdr
 
 # Everything is rebuilt when the flags change.
-ALL_FLAGS = $(CC) $(CFLAGS) $(UBSAN_FLAGS) $(LDFLAGS) $(foreach f,$(SOURCES),$f $(CFLAGS_$(subst /,_,$f)))
+ALL_FLAGS = $(CC) $(CFLAGS) $(UBSAN_FLAGS) $(SAN_FLAGS) $(UNWATCHED) $(LDFLAGS) $(foreach f,$(SOURCES),$f $(CFLAGS_$(subst /,_,$f)))
 $(O)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(ALL_FLAGS)' | cmp -s - $@ || echo '$(ALL_FLAGS)' > $@
@@ -84,7 +101,8 @@ FORCE:
 $(O)/%.c.o: %.c $(O)/flags
 	$(say) cc $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(if $(filter $<,$(NO_UBSAN)),,$(UBSAN_FLAGS)) $(CFLAGS_$(subst /,_,$<)) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(if $(filter $<,$(NO_UBSAN)),,$(UBSAN_FLAGS)) \
+	    $(if $(filter $(UNWATCHED),$<),-DUNWATCHED,$(SAN_FLAGS)) $(CFLAGS_$(subst /,_,$<)) -MMD -MP -c -o $@ $<
 
 $(O)/%.S.o: %.S $(O)/flags
 	$(say) as $<
@@ -166,6 +184,7 @@ clean:
 help:
 	@echo 'make              build obj/kernel8.img (and .elf, .asm, .hdr)'
 	@echo 'make qemu         build and run it; ARGS="check=NAME seed=N mem=64M" sets boot arguments'
+	@echo 'make SAN=1 qemu   with every access to memory checked: overflow, use after free'
 	@echo 'make qemu-gdb     the same, waiting for make gdb in another terminal'
 	@echo 'make gdb          gdb on make qemu-gdb; with ARGS="check=NAME seed=N", up to where that check fails'
 	@echo 'make grade        what your work would score'

@@ -40,4 +40,10 @@ page_fill(void *page, int byte)
 void page_fill(void *page, int byte);
 #endif
 
+#if defined(SAN) && !defined(UNWATCHED)
+#include "kasan.h"
+#define page_zero kasan_page_zero
+#define page_fill kasan_page_fill
+#endif
+
 #endif

@@ -30,12 +30,12 @@ bool ram_holds(uint64_t pa, uint64_t n);
 /* The usable ranges, page-aligned, ascending, disjoint; *n is how many. */
 const struct range *ram_usable(size_t *n);
 
+/* After ram_init: the kernel keeps [start, stop) for itself, so it is usable no more. */
+void ram_withdraw(uint64_t start, uint64_t stop);
+
 #if LAB >= 3
 /* The banks of RAM that are mapped: page-aligned, ascending, none touching another; *n is how many. */
 const struct range *ram_banks(size_t *n);
-
-/* After ram_init: the kernel keeps [start, stop) for itself, so it is usable no more. */
-void ram_withdraw(uint64_t start, uint64_t stop);
 #endif
 
 #if LAB >= 2

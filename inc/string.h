@@ -46,4 +46,11 @@ char *strchr(const char *s, int c);
  */
 int parse_u64(const char *s, const char **end, unsigned base, uint64_t *value);
 
+#if defined(SAN) && !defined(UNWATCHED)
+#include "kasan.h"
+#define memset  kasan_memset
+#define memcpy  kasan_memcpy
+#define memmove kasan_memmove
+#endif
+
 #endif

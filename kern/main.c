@@ -10,6 +10,9 @@
 #include "power.h"
 #include "scratch.h"
 #include "uart.h"
+#ifdef SAN
+#include "kasan.h"
+#endif
 #if LAB >= 2
 #include "kalloc.h"
 #endif
@@ -24,7 +27,10 @@ main(uint64_t firmware)
     console_init(); /* from here on there is cprintf */
     cprintf("\nBramble\n");
     bootinfo_init(firmware); /* memory and boot arguments; all RAM is mapped */
-    cores_collect();         /* the other cores sleep */
+#ifdef SAN
+    kasan_init(); /* each access is looked at from here on */
+#endif
+    cores_collect(); /* the other cores sleep */
 #if LAB >= 3
     frames_init(); /* memmap and pmm; the page allocator gets its first pages */
 #else

@@ -157,6 +157,7 @@ ram_banks(size_t *n)
     *n = nbanks;
     return banks;
 }
+#endif
 
 void
 ram_withdraw(uint64_t start, uint64_t stop)
@@ -166,7 +167,6 @@ ram_withdraw(uint64_t start, uint64_t stop)
     find_usable();
     usable_ranges[nusable] = (struct range){0, 0};
 }
-#endif
 
 const struct range *
 ram_usable(size_t *n)

@@ -14,10 +14,11 @@ typedef uint64_t __attribute__((may_alias)) word;
 
 /*
  * In the kernel UBSan leaves the loops alone that a page goes through: checking every access makes
- * them six times slower, and there is nothing to find in them that the host's tests do not see.
+ * them six times slower, and there is nothing to find in them that the host's tests do not see. With SAN=1 the areas are looked
+ * at as a whole, by who calls (kasan.c).
  */
 #ifdef __aarch64__
-#define UNCHECKED __attribute__((no_sanitize("undefined")))
+#define UNCHECKED __attribute__((no_sanitize("undefined", "kernel-address")))
 #else
 #define UNCHECKED
 #endif
