@@ -3,7 +3,7 @@
 #   V=1      show the commands
 #   ARGS=    the kernel's boot arguments, for make qemu
 #   UBSAN=0  build without the checks for undefined behaviour
-#   SAN=1    build with a check of every access to memory: slow, and worth it
+#   SAN=1    build with a check of each access to memory (kern/kasan.c); slower
 #   O=DIR    build in DIR instead of obj
 
 -include staff.mk
@@ -184,7 +184,7 @@ clean:
 help:
 	@echo 'make              build obj/kernel8.img (and .elf, .asm, .hdr)'
 	@echo 'make qemu         build and run it; ARGS="check=NAME seed=N mem=64M" sets boot arguments'
-	@echo 'make SAN=1 qemu   with every access to memory checked: overflow, use after free'
+	@echo 'make SAN=1 qemu   checks each access to memory: overflow, use of freed memory'
 	@echo 'make qemu-gdb     the same, waiting for make gdb in another terminal'
 	@echo 'make gdb          gdb on make qemu-gdb; with ARGS="check=NAME seed=N", up to where that check fails'
 	@echo 'make grade        what your work would score'
