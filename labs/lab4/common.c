@@ -1,0 +1,71 @@
+/*
+ * What the checks of lab 4 share.
+ */
+#include "heap.h"
+#include "kcache.h"
+#include "kalloc.h"
+#include "lab4.h"
+#include "pmm.h"
+#include "slab.h"
+#include "spinlock.h"
+#include "string.h"
+#include "sysreg.h"
+
+void
+need_pmm(void)
+{
+    EXPECT(nzones > 0, "the pmm has got no memory at boot: write memmap_init, memmap_reserve and "
+                       "alloc_frames in kern/memmap.c first (lab 3)");
+    check_doing("pmm_alloc(0)");
+    uint64_t pa = pmm_alloc(0);
+    EXPECT(pa != 0, "expected a page, found 0: write pmm_alloc in kern/pmm.c first (lab 3)");
+    check_doing("pmm_free(0x%lx, 0), of the page that pmm_alloc(0) returned", pa);
+    int result = pmm_free(pa, 0);
+    EXPECT(result == 0, "expected 0, found %d: write pmm_free in kern/pmm.c first (lab 3)", result);
+    check_doing("%s", "");
+}
+
+size_t
+pages_free(void)
+{
+    slabs_trim();
+    size_t n = kmem.count;
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        n += z->free;
+    return n;
+}
+
+void
+expect_panic(void (*fn)(void *), void *p, const char *why)
+{
+    uint64_t mask = read_sysreg(daif);
+    const char *lock;
+
+    const char *message = check_panics(fn, p);
+    spinlocks_reset(&lock);
+    write_sysreg(daif, mask);
+    EXPECT(message, "it returned: expected a panic, as %p %s", p, why);
+    EXPECT(strncmp(message, "fault", 5) != 0, "%s: expected a panic, as %p %s", message, p, why);
+}
+
+/* In .data, before all tables that a check may overwrite: the next check is to start afresh. */
+static struct {
+    bool saved;
+    struct heap heap;
+} real __attribute__((section(".data")));
+
+void
+heap_save(void)
+{
+    if (!real.saved)
+        real.heap = heap;
+    real.saved = true;
+}
+
+void
+heap_restore(void)
+{
+    if (real.saved)
+        heap = real.heap;
+    real.saved = false;
+}

@@ -1,0 +1,33 @@
+/*
+ * What the checks of lab 4 share. (common.c) They work on real memory: the kernel's own, or, where it matters
+ * what the pmm has, on that of a machine of lab 3 (machine_real, which has its pmm to itself).
+ */
+#ifndef LABS_LAB4_H
+#define LABS_LAB4_H
+
+#include "check.h"
+#include "types.h"
+
+/* Fail the check, naming the exercise, unless the pmm hands out pages and takes them back. */
+void need_pmm(void);
+
+/*
+ * How many pages nobody has: in the pmm's free blocks, or on kalloc's list. Empty chunks that the caches
+ * keep have gone back before (slabs_trim).
+ */
+size_t pages_free(void);
+
+/*
+ * Call fn(p), which is expected to panic, as `p` is (or has) what `why` says. Locks that it leaves, and the
+ * interrupt mask, are put right: who holds a lock while it panics fails another check.
+ */
+void expect_panic(void (*fn)(void *), void *p, const char *why);
+
+/*
+ * Take note of the kernel's own heap; the check may then call mem_init. heap_restore, in the function for
+ * check_finally, puts it back; it does nothing when heap_save was not called.
+ */
+void heap_save(void);
+void heap_restore(void);
+
+#endif
