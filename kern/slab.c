@@ -108,15 +108,15 @@ give_back(struct span *first, const void *p)
     if (unlikely(k * slab->size != offset))
         refuse(p, "it is inside of an object");
     uint64_t flags = spin_lock(&slab_lock);
-    uint64_t free = span->free;
-    if (unlikely(!(object & span->all & ~free))) {
+    uint64_t free = span->free, all = span->all;
+    if (unlikely(!(object & all & ~free))) {
         spin_unlock(&slab_lock, flags);
         refuse(p, free & object ? "it is free already" : "it is behind the last object");
     }
     span->free = free | object;
     if (free == 0)
         span_insert(&slab->head, span);
-    if (unlikely(span->free == span->all && first != slab->empty))
+    if (unlikely((free | object) == all && first != slab->empty))
         surplus = keep_one(slab, first);
     spin_unlock(&slab_lock, flags);
     if (unlikely(surplus != NULL))
@@ -141,13 +141,16 @@ large_alloc(size_t size)
     return P2V(pa);
 }
 
-/* Not an object of a cache. */
+/* What is no object in the first zone. */
 static __attribute__((cold, noinline)) void
 free_other(void *p)
 {
+    struct span *first = chunk_in_other(p);
     int order = block_set_kind(V2P(p), FRAME_LARGE, FRAME_USED);
 
-    if (order >= 0)
+    if (first)
+        give_back(first, p);
+    else if (order >= 0)
         pmm_free(V2P(p), (unsigned)order);
     else if (KMALLOC_HEAP)
         heap_free(p);
@@ -258,7 +261,7 @@ void
 kmfree(void *p)
 {
 #if SOL >= 4
-    struct span *first = chunk_of(p);
+    struct span *first = chunk_in(zones, p);
 
     if (likely(first != NULL))
         give_back(first, p);

@@ -6,18 +6,22 @@
  * around nothing is measured as well and taken off.
  */
 #include "console.h"
+#include "heap.h"
 #include "kalloc.h"
-#include "memmap.h"
+#include "kmalloc.h"
 #include "kvm.h"
+#include "memmap.h"
 #include "page.h"
 #include "pmm.h"
 #include "power.h"
 #include "scratch.h"
+#include "slab.h"
 #include "spinlock.h"
 #include "string.h"
 #include "sysreg.h"
 #include "uart.h"
 #include "vm.h"
+#include "vmalloc.h"
 
 #define ROUNDS 1000
 #define PAGES  10000
@@ -254,14 +258,7 @@ frames_by_bitmap(void)
     memmap_reserve(0, (uint64_t)MEMMAP_FRAMES * PGSIZE);
 }
 
-/* The lock that the measured code goes without. */
-static void
-locking(void)
-{
-    static SPINLOCK(lock);
-
-    print("lock", MEASURE(ROUNDS, spin_unlock(&lock, spin_lock(&lock))), ROUNDS);
-}
+/* ---- heaps ---- */
 
 /* All free pages: kalloc's and the pmm's. */
 static size_t
@@ -271,6 +268,79 @@ free_pages(void)
 
     pmm_stats(&stats);
     return stats.free + stats.cached;
+}
+
+/* What is compared: the caches behind kmalloc, and the first-fit heap. */
+struct heap_calls {
+    void *(*alloc)(size_t size);
+    void (*free)(void *p);
+};
+
+static const struct heap_calls caches = {kmalloc, kmfree}, first_fit = {heap_alloc, heap_free};
+
+/*
+ * 10,000 objects of 8 to max bytes, at random: what it costs to give one back and to take another; then, how
+ * many bytes more than theirs the pages have that are in use for them, in thousandths.
+ */
+static void
+heap_mix(const struct heap_calls *heap, const char *name, const char *lost, size_t max)
+{
+    static uint16_t sizes[PAGES];
+    void *(*alloc)(size_t size) = heap->alloc;
+    void (*free)(void *p) = heap->free;
+    uint64_t live = 0, cost = 0, taken = free_pages();
+
+    for (size_t i = 0; i < PAGES; i++) {
+        sizes[i] = (uint16_t)(8 + random_below(max - 7));
+        list[i] = alloc(sizes[i]);
+    }
+    for (size_t turn = 0; turn < 2 * PAGES; turn++) {
+        size_t k = random_below(PAGES), size = 8 + random_below(max - 7);
+        char *p = list[k];
+        uint64_t before = counter();
+        free(p);
+        p = alloc(size);
+        uint64_t after = counter();
+        cost += elapsed(before, after) - 2 * call();
+        if (!p)
+            panic("there are no %lu bytes", size);
+        list[k] = p;
+        sizes[k] = (uint16_t)size;
+    }
+    print(name, cost, 2 * 2 * PAGES);
+    for (size_t i = 0; i < PAGES; i++)
+        live += sizes[i];
+    if (lost)
+        print(lost, ((taken - free_pages()) * PGSIZE - live) * 1000, live);
+    for (size_t i = 0; i < PAGES; i++)
+        free(list[i]);
+}
+
+static void
+heaps(void)
+{
+    heap_mix(&caches, "heap_mixed", "heap_lost", 2048);
+    heap_mix(&caches, "heap_small", NULL, 128);
+    print("heap_pair", MEASURE(ROUNDS, kmfree(kmalloc(64))) - 2 * ROUNDS * call(), ROUNDS);
+    heap_mix(&first_fit, "fit_mixed", "fit_lost", 2048);
+    heap_mix(&first_fit, "fit_small", NULL, 128);
+    print("fit_pair", MEASURE(ROUNDS, heap_free(heap_alloc(64))) - 2 * ROUNDS * call(), ROUNDS);
+
+    struct slab *slab = slab_create("bench", 64, 0);
+    print("slab_pair", MEASURE(ROUNDS, slab_free(slab, slab_alloc(slab))) - 2 * ROUNDS * call(),
+          ROUNDS);
+    slab_destroy(slab);
+    print("vmalloc", MEASURE(1, list[0] = vmalloc(256 * PGSIZE)), 256);
+    print("vfree", MEASURE(1, vfree(list[0])), 256);
+}
+
+/* The lock that the measured code goes without. */
+static void
+locking(void)
+{
+    static SPINLOCK(lock);
+
+    print("lock", MEASURE(ROUNDS, spin_unlock(&lock, spin_lock(&lock))), ROUNDS);
 }
 
 /* 1 GiB as 4K pages: into a fresh root, and once more where the tables stand already and are empty. */
@@ -333,6 +403,7 @@ scratch(void)
     pmm_single();
     pmm_run();
     pmm_mixed();
+    heaps();
     frames_by_bitmap();
     locking();
     mapping();
