@@ -65,7 +65,8 @@ LDFLAGS := -nostdlib -static -no-pie -Wl,--fix-cortex-a53-843419 -Wl,--build-id=
     -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 LDFLAGS := $(filter-out $(if $(findstring no-warn-rwx,$(shell $(CROSS)ld --help 2>/dev/null)),,-Wl$(comma)--no-warn-rwx-segments),$(LDFLAGS))
 
-# What later labs add to these rules.
+# What later labs add: variables, flags, lines of help.
+LAB_HELP := :
 include $(filter-out $(LATER_FILES),$(sort $(wildcard labs/lab*/build.mk)))
 
 # ---- Sources ---------------------------------------------------------------------------------------
@@ -80,10 +81,6 @@ else
 Q := @
 say := @printf '+ %-3s %s\n'
 endif
-
-# What a lab adds: variables, flags, lines of help.
-LAB_HELP := :
--include $(filter-out $(LATER_FILES),$(sort $(wildcard labs/lab*/build.mk)))
 
 # ---- Kernel ----------------------------------------------------------------------------------------
 

@@ -93,4 +93,7 @@ void heap_free(void *p);
 /* How many bytes there are from p, which heap_alloc returned, to the end of its block. */
 size_t heap_size(const void *p);
 
+/* How many bytes of this region are in free blocks, headers included? Given (slabs.c), for people. */
+size_t heap_free_bytes(const struct region *r);
+
 #endif

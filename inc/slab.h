@@ -96,6 +96,10 @@ struct span *chunk_new(struct slab *slab);
 /* The chunk's pages and records go back. Its spans are on no ring; the caller does not hold slab_lock. */
 void chunk_delete(struct span *first);
 
+/* All caches, linked by next; and how many objects of one are in use. For people. */
+extern struct slab *slabs;
+size_t slab_in_use(const struct slab *slab);
+
 /* The empty chunks that caches have kept go back to the pmm. Returns how many pages these were. */
 size_t slabs_trim(void);
 

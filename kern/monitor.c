@@ -15,6 +15,11 @@
 #if LAB >= 2
 #include "kalloc.h"
 #endif
+#if LAB >= 4
+#include "heap.h"
+#include "slab.h"
+#include "vmalloc.h"
+#endif
 
 struct command {
     const char *name, *argument, *help;
@@ -68,6 +73,25 @@ buddy(const char *argument)
 }
 #endif
 
+#if LAB >= 4
+static void
+slabinfo(const char *argument)
+{
+    (void)argument;
+    cprintf("%16s %5s %7s %7s %6s %6s\n", "cache", "size", "in use", "objects", "chunks", "pages");
+    for (const struct slab *slab = slabs; slab; slab = slab->next) {
+        size_t objects = (size_t)slab->chunks * slab->objects;
+        if (objects > 0)
+            cprintf("%16s %5u %7lu %7lu %6u %6lu\n", slab->name, slab->size, slab_in_use(slab),
+                    objects, slab->chunks, (size_t)slab->chunks << slab->order);
+    }
+    for (const struct region *r = heap.regions; r; r = r->next)
+        cprintf("heap at %p, %lu pages, %lu bytes free\n", r, r->size / PGSIZE, heap_free_bytes(r));
+    for (const struct area *a = areas; a; a = a->next)
+        cprintf("area at %lx, %lu pages\n", a->start, a->npages);
+}
+#endif
+
 static void
 pt(const char *argument)
 {
@@ -111,6 +135,9 @@ static const struct command commands[] = {
 #if LAB >= 3
     {"buddy", "", "the pmm's zones, and its free blocks by order", buddy},
 #endif
+#if LAB >= 4
+    {"slabinfo", "", "kmalloc's caches, the heap's regions, vmalloc's areas", slabinfo},
+#endif
     {"pt", "VA", "how the MMU translates a virtual address", pt},
     {"check", "NAME", "run one check again", check},
     {"bt", "", "the calls that led here", bt},
@@ -122,7 +149,7 @@ help(const char *argument)
 {
     (void)argument;
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-        cprintf("%6s %-5s %s\n", commands[i].name, commands[i].argument, commands[i].help);
+        cprintf("%8s %-5s %s\n", commands[i].name, commands[i].argument, commands[i].help);
 }
 
 static void

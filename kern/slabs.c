@@ -10,7 +10,7 @@
 #include "slab.h"
 #include "string.h"
 
-static struct slab *slabs; /* all caches */
+struct slab *slabs;
 
 /* ---- records: a page has 63, and before them this, of the same size ---- */
 
@@ -249,6 +249,18 @@ slab_forget(struct slab *slab)
     spin_unlock(&slab_lock, flags);
 }
 
+size_t
+slab_in_use(const struct slab *slab)
+{
+    uint64_t flags = spin_lock(&slab_lock);
+    size_t n = (size_t)slab->chunks * slab->objects;
+    for (const struct span *span = slab->head.next; span != &slab->head; span = span->next)
+        for (uint64_t free = span->free; free != 0; free &= free - 1)
+            n--;
+    spin_unlock(&slab_lock, flags);
+    return n;
+}
+
 /* The chunk that the cache has kept, if it is still empty: off the ring, and no more its own. */
 static struct span *
 take_empty(struct slab *slab)
@@ -342,4 +354,17 @@ kmalloc_has_space(size_t size)
             || (slabs_trim() > 0 && chunk_has_space(slab));
     }
     return mem_has_space(MEM_FRAMES, size);
+}
+
+size_t
+heap_free_bytes(const struct region *r)
+{
+    size_t n = 0;
+
+    uint64_t flags = spin_lock(&heap_lock);
+    for (const struct block *b = heap.free_list; b; b = b->next)
+        if ((uint64_t)b - (uint64_t)r < r->size)
+            n += b->size;
+    spin_unlock(&heap_lock, flags);
+    return n;
 }
