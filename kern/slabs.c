@@ -270,10 +270,11 @@ take_empty(struct slab *slab)
     for (size_t s = 0; first && s < slab->spans; s++)
         if (first[s].free != first[s].all)
             return NULL;
-    for (size_t s = 0; first && s < slab->spans; s++)
+    if (!first)
+        return NULL;
+    for (size_t s = 0; s < slab->spans; s++)
         span_remove(&first[s]);
-    if (first)
-        slab->chunks--;
+    slab->chunks--;
     slab->empty = NULL;
     return first;
 }
@@ -281,17 +282,20 @@ take_empty(struct slab *slab)
 size_t
 slabs_trim(void)
 {
+    struct span *first;
     size_t pages = 0;
 
-    for (struct slab *slab = slabs; slab; slab = slab->next) {
+    do {
+        first = NULL;
         uint64_t flags = spin_lock(&slab_lock);
-        struct span *first = take_empty(slab);
+        for (struct slab *slab = slabs; slab && !first; slab = slab->next)
+            first = take_empty(slab);
         spin_unlock(&slab_lock, flags);
         if (first) {
-            pages += 1UL << slab->order;
+            pages += 1UL << first->slab->order;
             chunk_delete(first);
         }
-    }
+    } while (first);
     return pages;
 }
 

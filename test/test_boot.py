@@ -112,9 +112,15 @@ def pages_of(ranges: list[tuple[int, int]]) -> set[int]:
     return {pa for first, stop in ranges for pa in range(first, stop, PGSIZE)}
 
 
+def heap_pages(g: Guest) -> set[int]:
+    """Those of the heap's first region."""
+    region = g.p64(g.symbol("heap") + 8 - KERNBASE)
+    return pages_of([(region - KERNBASE, region - KERNBASE + g.p64(region + 8 - KERNBASE))] if region else [])
+
+
 def given(g: Guest) -> set[int]:
-    """The pages that the kernel found usable, those that the pmm then took for its tables included."""
-    return pages_of(usable(g)) | {page - KERNBASE for page in buddy.pmm_tables(g)}
+    """The pages that the kernel found usable, those that the heap and the pmm's tables then took included."""
+    return pages_of(usable(g)) | heap_pages(g) | {page - KERNBASE for page in buddy.pmm_tables(g)}
 
 
 def all_memory(g: Guest) -> list[tuple[int, int]]:
@@ -305,6 +311,17 @@ def test_every_frame_of_every_bank(kernel: Path, start: Callable[..., Guest], me
     assert ("not using 140000000-180000000" in said) == ("<1 " in memory)
     pmm = buddy.Pmm(g)
     assert len(pmm.zones) == banks
+    assert {page - KERNBASE for page in buddy.free_pages(g)} == pages_of(usable(g))
+
+
+@pytest.mark.parametrize("free", [16, 3, 0])
+def test_where_the_heap_begins(kernel: Path, start: Callable[..., Guest], free: int) -> None:
+    """Behind the image, with as many free pages as there are in a row, up to 16; nobody else has them."""
+    g = start(kernel, "")
+    image = all_memory(g)[0][0]
+    boot_with(g, tree(GIVEN, head=f"/memreserve/ {image + free * PGSIZE:#x} 1;" if free < 16 else ""))
+    assert heap_pages(g) == pages_of([(image, image + free * PGSIZE)])
+    assert not pages_of(usable(g)) & heap_pages(g)
     assert {page - KERNBASE for page in buddy.free_pages(g)} == pages_of(usable(g))
 
 
