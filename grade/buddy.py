@@ -15,12 +15,14 @@ from grade.view import KERNBASE, M64, PERIPHERALS, PGSIZE, P2V, Disagree, View
 
 ORDERS = 11
 LARGEST = 1 << ORDERS - 1
-USED, SHARED, FREE, CACHED, NONE = 0x00, 0x40, 0x80, 0xC0, 0xFF
-NAMES = {USED: "in use", SHARED: "shared", FREE: "free", CACHED: "cached"}
+USED, SLAB, LARGE, SHARED, FREE, CACHED, NONE = 0x00, 0x10, 0x20, 0x40, 0x80, 0xC0, 0xFF
+NAMES = {USED: "in use", SHARED: "shared", FREE: "free", CACHED: "cached", SLAB: "a cache's", LARGE: "a large object"}
+PAGES = (CACHED, SLAB)                  # of these, each page is for itself
 MAP_FRAMES = 0x40000                    # MEMMAP_FRAMES
 TABLE_MAX = 1 << 20                     # frames that a table may describe, for reading it
 ZONES_MAX = 16
 LOCKS = ("memmap_lock", "pmm_lock", "kmem_lock")
+LOCKS_OF_LAB_4 = ("heap_lock", "slab_lock", "vmalloc_lock")
 
 FRAMES = struct.Struct("<4Q")           # bias, first, n, state
 ZONE = struct.Struct("<10Q")            # base, n, link, state, free, nonempty, pages, watermark[3]
@@ -114,7 +116,7 @@ class Pmm:
                            f"{self.table:#x}, bias is {bias:#x}")
         self.state = memory(g, self.table, self.n, "frames.state")
         self.zones = self.read_zones()
-        self.kinds: dict[int, dict[int, int]] = {USED: {}, SHARED: {}, FREE: {}, CACHED: {}}     # frame: order
+        self.kinds: dict[int, dict[int, int]] = {kind: {} for kind in NAMES}        # frame: order
         self.users: dict[int, int] = {}                     # of shared blocks
         self.read_states()
         for i, z in enumerate(self.zones):
@@ -158,6 +160,16 @@ class Pmm:
     def cached(self) -> set[int]:
         return set(self.kinds[CACHED])
 
+    @property
+    def slabs(self) -> set[int]:
+        """The frames that caches have for their objects (lab 4)."""
+        return set(self.kinds[SLAB])
+
+    @property
+    def large(self) -> dict[int, int]:
+        """The blocks that kmalloc has handed out as they are (lab 4)."""
+        return self.kinds[LARGE]
+
     def zone_of(self, i: int) -> Zone | None:
         return next((z for z in self.zones if z.first <= i < z.end), None)
 
@@ -166,11 +178,12 @@ class Pmm:
 
     def read_states(self) -> None:
         """Blocks are aligned, in one zone each, and none lies in another; those that are free are merged."""
+        known = set(NAMES) if self.g.has("slab_lock") else set(NAMES) - {SLAB, LARGE}
         end, last, zone = 0, 0, self.zones[0]
         for found in re.finditer(rb"[^\xff]", self.state, re.DOTALL):
             i = found.start()
             kind, order = self.state[i] & 0xF0, self.state[i] & 0xF
-            if kind not in NAMES or order >= (1 if kind == CACHED else ORDERS):
+            if kind not in known or order >= (1 if kind in PAGES else ORDERS):
                 raise Disagree(f"{self.frame(i)} has the state {self.state[i]:#x}, which means nothing")
             if i < end:
                 raise Disagree(f"{self.frame(i)} begins a block, {NAMES[kind]}, of order {order}, inside of the block "
@@ -254,7 +267,7 @@ def whole(frames: set[int]) -> dict[int, int]:
 
 def locked(g: View) -> str | None:
     """The name of a lock that is taken now, or None."""
-    for name in LOCKS:
+    for name in (*LOCKS, *(later for later in LOCKS_OF_LAB_4 if g.has(later))):
         serving, following = struct.unpack("<HH", variable(g, name, 4))
         if serving != following:
             return name
@@ -280,6 +293,17 @@ def pmm_tables(g: View) -> set[int]:
     pmm = Pmm(g)
     tables = [(pmm.table, pmm.n), *((z.link, (z.n + ORDERS) * LINK.size) for z in pmm.zones)]
     return {page for va, size in tables for page in range(va & -PGSIZE, va + size, PGSIZE)}
+
+
+def heap_pages(g: View) -> set[int]:
+    """The pages, by address, that the heap began with at boot, from lab 4 on: they are usable no more."""
+    first = int.from_bytes(variable(g, "heap", 16)[8:], "little") if g.has("memory_init") else 0
+    if first == 0:
+        return set()
+    size = int.from_bytes(memory(g, first, 16, "the heap's first region")[8:], "little")
+    if first % PGSIZE or size % PGSIZE or size > LARGEST * PGSIZE:
+        raise Disagree(f"the heap's first region is at {first:#x} and has {size:#x} bytes, expected a few whole pages")
+    return set(range(first, first + size, PGSIZE))
 
 
 def listed_pages(g: View) -> list[int]:

@@ -23,15 +23,16 @@ from grade.view import KERNBASE, M64, PGSIZE, P2V, Disagree
 
 END = 16 << 20              # of this machine's RAM
 NAMES = ("kmem", "phystop", "frames", "nzones", "zones", *buddy.LOCKS)
-AT = {name: 0x8_0000 + 0x1000 * i for i, name in enumerate(NAMES)}
+OF_LAB_4 = ("heap", "memory_init", *buddy.LOCKS_OF_LAB_4)
+AT = {name: 0x8_0000 + 0x1000 * i for i, name in enumerate((*NAMES, *OF_LAB_4))}
 
 
 class Memory(Guest):
     """A stopped machine of which there is nothing but memory and symbols."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, ...] = NAMES) -> None:
         machine: Any = SimpleNamespace(ram=mmap.mmap(-1, RAM_SIZE))
-        elf: Any = SimpleNamespace(symbols={name: SimpleNamespace(address=P2V(at)) for name, at in AT.items()})
+        elf: Any = SimpleNamespace(symbols={name: SimpleNamespace(address=P2V(AT[name])) for name in names})
         super().__init__(machine, elf)
         self.phys_write(AT["phystop"], struct.pack("<Q", END))
 
@@ -194,6 +195,36 @@ def test_the_model_finds_what_is_amiss(g: Memory) -> None:
     assert locked(g) is None
 
 
+def test_what_lab_4_adds(g: Memory) -> None:
+    """Pages of caches, large objects, the heap's first region and three locks: no other lab's kernel has them."""
+    later = Memory((*NAMES, *OF_LAB_4))
+    single, block = (min(f for f, o in made(later, 2).used.items() if bool(o) == large) for large in (False, True))
+    for guest in (g, later):
+        pmm = Pmm(guest) if guest is later else (made(g, 2), Pmm(g))[1]
+        put(guest, pmm.table + single, "B", 0x10)
+        put(guest, pmm.table + block, "B", 0x20 + pmm.used[block])
+    with pytest.raises(Disagree, match="has the state 0x[12].*, which means nothing"):
+        Pmm(g)
+    now = Pmm(later)
+    assert now.slabs == {single} and now.large == {block: Pmm(later).state[block] & 0xF}
+    put(later, pmm.table + single, "B", 0x11)
+    with pytest.raises(Disagree, match="means nothing"):
+        Pmm(later)
+    assert buddy.heap_pages(g) == buddy.heap_pages(later) == set()
+    put(later, P2V(AT["heap"]), "QQ", 1, P2V(0x20_0000))
+    put(later, P2V(0x20_0000), "QQ", 0, 3 * PGSIZE)
+    assert buddy.heap_pages(later) == set(range(P2V(0x20_0000), P2V(0x20_3000), PGSIZE))
+    for first, size, words in ((P2V(0x20_0000), 100, "a few whole pages"), (P2V(0x20_0010), PGSIZE, "a few whole"),
+                               (P2V(0x20_0000), 1 << 40, "a few whole pages"), (16, PGSIZE, "there is no memory")):
+        put(later, P2V(0x20_0000), "QQQQ", 0, size, 0, size)
+        put(later, P2V(AT["heap"]) + 8, "Q", first)
+        with pytest.raises(Disagree, match=words):
+            buddy.heap_pages(later)
+    assert locked(later) is None
+    put(later, P2V(AT["slab_lock"]), "HH", 0, 1)
+    assert locked(later) == "slab_lock" and locked(g) is None
+
+
 def test_a_page_that_is_free_twice(g: Memory) -> None:
     b = made(g, 6)
     page = P2V(min(b.free) * PGSIZE)
@@ -269,28 +300,31 @@ def test_a_bitmap_that_contradicts_itself(g: Memory) -> None:
 
 LAYOUT = r"""
 #include <stddef.h>
+#include "heap.h"
 #include "kalloc.h"
 #include "memmap.h"
+#include "vmalloc.h"
 #define AT(type, field, offset) _Static_assert(offsetof(struct type, field) == (offset), #field)
 _Static_assert(sizeof(struct frames) == 32 && sizeof(struct zone) == 80 && sizeof(struct link) == 8, "sizes");
 _Static_assert(sizeof(struct memmap) == 56 && sizeof(struct kmem) == 16 && sizeof(struct pmm_stats) > 0, "sizes");
 AT(frames, bias, 0); AT(frames, first, 8); AT(frames, n, 16); AT(frames, state, 24);
 AT(zone, base, 0); AT(zone, n, 8); AT(zone, link, 16); AT(zone, state, 24); AT(zone, free, 32);
 AT(zone, nonempty, 40); AT(zone, pages, 48); AT(zone, watermark, 56);
-AT(link, users, 0); AT(link, prev, 4);
+AT(link, users, 0); AT(link, prev, 4); AT(link, chunk, 0); AT(heap, first, 8); AT(region, size, 8);
 AT(memmap, start_addr, 0); AT(memmap, end_addr, 8); AT(memmap, start_frame, 16); AT(memmap, max_frames, 24);
 AT(memmap, bitmap, 32); AT(memmap, reserved, 40); AT(memmap, hint, 48);
 AT(kmem, free_list, 0); AT(kmem, count, 8); AT(spinlock, serving, 0); AT(spinlock, next, 2);
 _Static_assert(PMM_ORDERS == 11 && ZONES_MAX == 16 && MEMMAP_FRAMES == 0x40000, "numbers");
 _Static_assert(KCACHE_MAX == 64 && KCACHE_BATCH == 32, "numbers");
 _Static_assert(FRAME_SHARED == 0x40 && FRAME_FREE == 0x80 && FRAME_CACHED == 0xc0, "states");
+_Static_assert(FRAME_SLAB == 0x10 && FRAME_LARGE == 0x20, "states");
 """
 
 
 def test_the_layout_is_that_of_the_headers(tmp_path: Path) -> None:
     source = tmp_path / "layout.c"
     source.write_text(LAYOUT)
-    done = subprocess.run([grading.CROSS + "gcc", "-std=gnu17", "-ffreestanding", "-fsyntax-only", "-DLAB=3", "-DSOL=3",
+    done = subprocess.run([grading.CROSS + "gcc", "-std=gnu17", "-ffreestanding", "-fsyntax-only", "-DLAB=4", "-DSOL=4",
                            "-I", str(grading.ROOT / "inc"), str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

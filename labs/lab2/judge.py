@@ -11,7 +11,7 @@ import struct
 import tomllib
 from pathlib import Path
 
-from grade.buddy import free_pages, pmm_tables
+from grade.buddy import free_pages, heap_pages, pmm_tables
 from grade.guest import Guest
 from grade.tree import (ADDED, ADDRESS, AF, BLOCK, LOWER, NG, PAGE, PA_LIMIT, PXN, RO, SHARED, TABLE, UPPER, USER, UXN,
                         VALID, Few, Tree, take)
@@ -36,14 +36,17 @@ def usable(g: Guest, check: str) -> range:
 def judge_free_list(g: Guest, rng: random.Random) -> None:
     pages, expected = free_pages(g), usable(g, "free_list")
     tables = pmm_tables(g)                              # from lab 3 on
-    missing, foreign = set(expected) - pages - tables, pages - set(expected)
+    heap = heap_pages(g) & set(expected)                # from lab 4 on
+    missing, foreign = set(expected) - pages - tables - heap, pages - set(expected)
     if foreign:
         raise Disagree(f"the free list holds {len(foreign)} pages that are not usable, such as "
                        f"{min(foreign):#x}")
     if pages & tables:
         raise Disagree(f"the page {min(pages & tables):#x} is free, but the pmm's own tables are there")
+    if pages & heap:
+        raise Disagree(f"the page {min(pages & heap):#x} is free, but the heap's first region is there")
     if missing:
-        raise Disagree(f"expected {len(expected) - len(tables)} free pages, found {len(pages)}: missing "
+        raise Disagree(f"expected {len(expected) - len(tables | heap)} free pages, found {len(pages)}: missing "
                        f"are {min(missing):#x} and others up to {max(missing):#x}")
     mine: list[int] = []
     free = set(pages)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 
 from grade.blocks import Blocks, end_of_ram, pieces, signed, spare_ram
-from grade.buddy import (CACHED, LARGEST, ORDERS, Pmm, listed_pages, lowest, memmap, pmm_tables, variable, whole)
+from grade.buddy import (CACHED, LARGEST, ORDERS, Pmm, heap_pages, listed_pages, lowest, memmap, pmm_tables, variable,
+                         whole)
 from grade.contended import Contended
 from grade.guest import Guest
 from grade.view import KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree
@@ -321,7 +322,8 @@ def judge_kfree_shared(g: Guest, rng: random.Random) -> None:
 
 
 def everything(g: Guest) -> bytes:
-    """1 for each frame that somebody has, or can have: all RAM behind the image but the pmm's own tables."""
+    """1 for each frame that somebody has, or can have: all RAM behind the image but the pmm's own tables, and what
+    the heap began with."""
     if end_of_ram(g) != RAM_ALL:
         raise Disagree(f"PHYSTOP is {end_of_ram(g):#x}, expected {RAM_ALL:#x}")
     first = -(-(g.symbol("end") - KERNBASE) // PGSIZE)
@@ -331,6 +333,9 @@ def everything(g: Guest) -> bytes:
         if not first <= frame < len(mask):
             raise Disagree(f"the pmm's tables are at {page:#x}, expected memory that is usable")
         mask[frame] = 0
+    for page in heap_pages(g):
+        if page < P2V(RAM_ALL):
+            mask[(page - KERNBASE) // PGSIZE] = 0
     return bytes(mask)
 
 
