@@ -35,7 +35,7 @@ struct block {
 static inline uint64_t
 block_tag(const struct block *b, size_t size, uint64_t kind)
 {
-    return (uint64_t)b ^ size << 32 ^ kind;
+    return (uint64_t)b ^ (size << 32 | size >> 32) ^ kind;
 }
 
 /* Memory in a row: it begins with this. */

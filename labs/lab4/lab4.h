@@ -11,6 +11,10 @@
 /* Fail the check, naming the exercise, unless the pmm hands out pages and takes them back. */
 void need_pmm(void);
 
+/* The same, unless these do anything at all. */
+void need_heap_alloc(void); /* check_heap.c */
+void need_heap_free(void);
+
 /*
  * How many pages nobody has: in the pmm's free blocks, or on kalloc's list. Empty chunks that the caches
  * keep have gone back before (slabs_trim).
