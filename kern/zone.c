@@ -126,6 +126,10 @@ add_bank(uint64_t start, uint64_t stop)
     if (described < stop)
         cprintf("Memory: not using %lx-%lx: no room for the pmm's links\n", described, stop);
     if (described > start) {
+#if LAB >= 4
+        /* No frame is a chunk's (chunk_in in slab.h), whatever was in this memory before. */
+        memset(link, 0, zone_links(start, described) * sizeof(*link));
+#endif
         zone_add(start, described, link);
         keep(link, zone_links(start, described) * sizeof(*link));
     }
