@@ -60,7 +60,9 @@ zone_add(uint64_t start, uint64_t stop, struct link *link)
 
     *z = (struct zone){.base = base, .n = (stop - base) / PGSIZE, .link = link};
     z->state = &frames.state[frame_index(P2V(base))];
-    memset(link, 0, z->n * sizeof(*link)); /* of frames that were never on a list, too */
+#if LAB >= 4
+    memset(link, 0, z->n * sizeof(*link)); /* what memory held at boot is no chunk (slab.h) */
+#endif
     for (size_t head = z->n; head < z->n + PMM_ORDERS; head++)
         link[head].next = link[head].prev = (uint32_t)head;
     zones[nzones].n = 0;
