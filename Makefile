@@ -54,8 +54,11 @@ SAN_FLAGS := -fsanitize=kernel-address --param asan-globals=1 --param asan-stack
 else
 LATER_FILES += kern/kasan%.c
 endif
-UNWATCHED := $(NO_UBSAN) kern/kasan%.c kern/panic.c kern/trap.c kern/check.c kern/symbols.c kern/pt.c \
-    lib/page.c labs/%
+ifeq ($(filter 1,$(SAN) $(DEBUG)),)
+LATER_FILES += kern/mistake.c
+endif
+UNWATCHED := $(NO_UBSAN) kern/kasan%.c kern/mistake.c kern/panic.c kern/trap.c kern/check.c kern/symbols.c \
+    kern/pt.c lib/page.c labs/%
 CFLAGS_lib_string.c += -DUNWATCHED
 # Mistakes that no kernel survives are errors; all else is a warning, whatever the compiler's age.
 CFLAGS += -Wall -Wextra -Werror=implicit-function-declaration -Werror=int-conversion \

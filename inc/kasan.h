@@ -22,9 +22,6 @@ enum poison {
     POISON_PAGE = 0xfe,   /* in a page that nobody has taken from kalloc or the pmm */
 };
 
-/* A place in the kernel's code, in 4 bytes: its distance from image_start; 0: none. */
-typedef uint32_t code_place;
-
 /* Set the shadow up: after bootinfo_init, once. Nothing is looked at before. */
 void kasan_init(void);
 
@@ -45,25 +42,11 @@ void *kasan_take_memory(uint64_t n);
 void kasan_page_init(void);
 
 /*
- * A mistake that is no access: print it, with the calls that begin at the frame record fp, and panic.
- */
-_Noreturn void
-kasan_report(uint64_t fp, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* How many bytes a place takes when printed as name+0x12, and the printing of it. */
-#define PLACE_SIZE 64
-code_place place_of(const void *return_address);
-const char *place_text(code_place place, char text[PLACE_SIZE]);
-
-/*
  * What is known of the poisoned byte at addr, into text: "right behind the 100 bytes that ...". (kasan_page.c
  * for pages, heapdebug.c for objects of kmalloc's)
  */
 void kasan_describe_page(uint64_t addr, char *text, size_t size);
 void kasan_describe_object(uint64_t addr, char *text, size_t size);
-
-/* "3 bytes behind" and the like: where addr lies, seen from the n bytes at start. Returns its length. */
-size_t kasan_distance(uint64_t addr, uint64_t start, size_t n, char *text, size_t size);
 
 /* string.h and page.h lead watched files to these: they look at whole areas, then do what the name says. */
 void *kasan_memset(void *dst, int byte, size_t n);

@@ -37,4 +37,8 @@ size_t kmalloc_size(const void *p);
 /* Would kmalloc(size) succeed now? Given (slabs.c), for mem_has_space. */
 bool kmalloc_has_space(size_t size);
 
+#if defined(DEBUG) || defined(SAN)
+#include "heapdebug.h"
+#endif
+
 #endif

@@ -158,4 +158,8 @@ span_remove(const struct span *span)
     prev->next = next;
 }
 
+#if defined(DEBUG) || defined(SAN)
+#include "heapdebug.h"
+#endif
+
 #endif

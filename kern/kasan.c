@@ -6,11 +6,10 @@
  */
 #include "kasan.h"
 #include "backtrace.h"
-#include "check.h"
 #include "console.h"
 #include "memlayout.h"
+#include "mistake.h"
 #include "page.h"
-#include "panic.h"
 #include "printf.h"
 #include "ram.h"
 #include "string.h"
@@ -19,7 +18,6 @@
 
 static uint8_t *shadow;  /* of physical address 0; NULL: not set up yet */
 static uint64_t covered; /* physical addresses below have a shadow */
-static bool reporting;   /* what the report itself touches is no matter */
 
 /* ---- The shadow ---- */
 
@@ -131,7 +129,7 @@ describe_global(uint64_t addr, char *text, size_t size)
     }
     if (!nearest)
         return;
-    size_t n = kasan_distance(addr, nearest->start, nearest->size, text, size);
+    size_t n = distance_text(addr, nearest->start, nearest->size, text, size);
     if (nearest->name[0] == '*') /* the compiler's own: *.LC0 */
         snprintf(text + n, size - n, " a string of %lu bytes, of %s", nearest->size, nearest->file);
     else
@@ -141,70 +139,13 @@ describe_global(uint64_t addr, char *text, size_t size)
 
 /* ---- The report ---- */
 
-code_place
-place_of(const void *return_address)
-{
-    return (code_place)((uint64_t)return_address - 4 - (uint64_t)image_start);
-}
-
-const char *
-place_text(code_place place, char text[PLACE_SIZE])
-{
-    uint64_t offset;
-    const char *name = symbol_name((uint64_t)image_start + place, &offset);
-
-    if (name)
-        snprintf(text, PLACE_SIZE, "%s+0x%lx", name, offset);
-    else
-        strlcpy(text, "?", PLACE_SIZE);
-    return text;
-}
-
-size_t
-kasan_distance(uint64_t addr, uint64_t start, size_t n, char *text, size_t size)
-{
-    uint64_t away = addr < start     ? start - addr
-                  : addr < start + n ? addr - start
-                                     : addr - start - n;
-    const char *where = addr < start ? "before" : addr < start + n ? "into" : "behind";
-
-    if (away == 0 && addr >= start)
-        strlcpy(text, addr == start && n > 0 ? "at the beginning of" : "right behind", size);
-    else
-        snprintf(text, size, "%lu byte%s %s", away, away == 1 ? "" : "s", where);
-    return strlen(text);
-}
-
-void
-kasan_report(uint64_t fp, const char *fmt, ...)
-{
-    static char text[480];
-    va_list args;
-
-    reporting = true;
-    va_start(args, fmt);
-    int n = snprintf(text, sizeof(text), "kasan: ");
-    vsnprintf(text + n, sizeof(text) - (size_t)n, fmt, args);
-    va_end(args);
-
-    panic_begin(text);
-    if (!check_expects_panic()) {
-        cprintf("\n%s\n  called from\n", text);
-        print_backtrace(fp);
-    }
-    reporting = false;
-    panic_end(text);
-}
-
 /* Why the byte at addr, which is bad, is bad. */
 static uint8_t
 reason(uint64_t addr)
 {
     const uint8_t *grain = &shadow[V2P(addr) / GRAIN];
 
-    while (*grain < GRAIN) /* an object's last piece: what follows it is the reason */
-        grain++;
-    return *grain;
+    return *grain < GRAIN ? grain[1] : *grain; /* behind an object's last bytes: as what follows */
 }
 
 static __attribute__((noinline)) void
@@ -214,9 +155,9 @@ found(uint64_t bad, uint64_t addr, size_t n, bool write, const struct frame *fra
     char who[PLACE_SIZE], which[48] = "";
     const char *what = "out of bounds";
 
-    if (reporting)
+    if (mistake_under_way)
         return;
-    reporting = true;
+    mistake_under_way = true;
     switch (reason(bad)) {
 #if LAB >= 4
     case POISON_FREED:
@@ -238,9 +179,9 @@ found(uint64_t bad, uint64_t addr, size_t n, bool write, const struct frame *fra
     }
     if (bad != addr)
         snprintf(which, sizeof(which), "of which the one at %lx is ", bad);
-    kasan_report((uint64_t)frame, "%s: %s %s %lu byte%s at %lx, %s%s", what,
-                 place_text(place_of((const void *)frame->lr), who), write ? "writes" : "reads", n,
-                 n == 1 ? "" : "s", addr, which, where);
+    mistake((uint64_t)frame, "kasan: %s: %s %s %lu byte%s at %lx, %s%s", what,
+            place_text(place_of((const void *)frame->lr), who), write ? "writes" : "reads", n,
+            n == 1 ? "" : "s", addr, which, where);
 }
 
 /* ---- What the compiler calls ---- */

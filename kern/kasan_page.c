@@ -6,7 +6,7 @@
  */
 #include "kalloc.h"
 #include "kasan.h"
-#include "panic.h"
+#include "mistake.h"
 #include "printf.h"
 #if LAB >= 3
 #include "memmap.h"
@@ -56,7 +56,7 @@ kasan_describe_page(uint64_t addr, char *text, size_t size)
     const struct owner *owner = &owners[V2P(addr) / PGSIZE];
     char taken[PLACE_SIZE], freed[PLACE_SIZE];
 
-    size_t n = kasan_distance(addr, ROUNDDOWN(addr, PGSIZE), PGSIZE, text, size);
+    size_t n = distance_text(addr, ROUNDDOWN(addr, PGSIZE), PGSIZE, text, size);
 
     if (owner->taken && owner->freed)
         snprintf(text + n, size - n, " a page that %s took and %s freed",
@@ -90,7 +90,7 @@ __wrap_kfree(char *v)
 
     if ((uint64_t)v % PGSIZE == 0 && kasan_is(v, POISON_PAGE)) {
         kasan_describe_page((uint64_t)v, text, sizeof(text));
-        kasan_report((uint64_t)__builtin_frame_address(0), "double free: kfree(%p) %s", v, text);
+        mistake((uint64_t)__builtin_frame_address(0), "kasan: double free: kfree(%p) %s", v, text);
     }
 #if LAB >= 3
     if (page_refs(V2P(v)) > 1) { /* the other users keep it */
@@ -113,6 +113,17 @@ __wrap_free_range(void *vstart, void *vend)
     __real_free_range(vstart, vend);
     if (first < stop)
         give(first, (size_t)(stop - first) / PGSIZE, __builtin_return_address(0));
+}
+
+void __real_ram_withdraw(uint64_t start, uint64_t stop);
+void __wrap_ram_withdraw(uint64_t start, uint64_t stop);
+
+void
+__wrap_ram_withdraw(uint64_t start, uint64_t stop)
+{
+    __real_ram_withdraw(start, stop);
+    if (start < stop)
+        take(P2V(start), (stop - start) / PGSIZE, __builtin_return_address(0));
 }
 
 #if LAB >= 3

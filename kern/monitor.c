@@ -137,6 +137,9 @@ static const struct command commands[] = {
 #endif
 #if LAB >= 4
     {"slabinfo", "", "kmalloc's caches, the heap's regions, vmalloc's areas", slabinfo},
+#if defined(DEBUG) || defined(SAN)
+    {"leaks", "", "who has allocated what is still in use", leaks},
+#endif
 #endif
     {"pt", "VA", "how the MMU translates a virtual address", pt},
     {"check", "NAME", "run one check again", check},

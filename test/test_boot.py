@@ -23,6 +23,7 @@ MIB = 1 << 20
 ARM_MEMORY = 960 * MIB      # of QEMU's machine; VideoCore has the rest, and says so through the mailbox
 TREE = 0x8000000            # where a device tree is put
 LIMIT = 2000                # million instructions for a boot
+SAN_FILES = ("kern/heapdebug.c", "kern/kasan.c", "kern/kasan_page.c", "kern/mistake.c")  # of SAN=1 and DEBUG=1
 PXN, UXN, READ_ONLY, DEVICE = 1 << 53, 1 << 54, 1 << 7, 1 << 2
 
 
@@ -31,7 +32,8 @@ def sources(lab: int) -> list[str]:
     later = subprocess.run(["python3", "labs/labs.py", "later", str(lab)], cwd=ROOT, check=True,
                            capture_output=True, text=True).stdout.split()
     found = [str(p.relative_to(ROOT)) for p in sorted([*ROOT.glob("kern/*.[cS]"), *ROOT.glob("lib/*.c")])]
-    return [path for path in found if path not in (*later, "kern/scratch.c") and "/kasan" not in path]
+    special = (*later, *SAN_FILES, "kern/scratch.c")
+    return [path for path in found if path not in special]
 
 
 def build(obj: Path, *arguments: str, root: Path = ROOT) -> Path:

@@ -142,6 +142,242 @@ block_read(void)
 }
 #endif
 
+/* ---- Objects ---- */
+
+#if LAB >= 4
+static __attribute__((noinline)) char *
+make_object(size_t size)
+{
+    return hidden(kmalloc(size));
+}
+
+SEED
+drop_object(void *p)
+{
+    kmfree(p);
+}
+
+SEED
+heap_write(void)
+{
+    char *p = make_object(100);
+
+    p[100] = 1;
+    drop_object(p);
+}
+
+SEED
+heap_read(void)
+{
+    cprintf("%d\n", make_object(24)[24]);
+}
+
+SEED
+heap_far(void)
+{
+    char *p = make_object(5000);
+
+    p[5011] = 1;
+    drop_object(p);
+}
+
+SEED
+heap_before(void)
+{
+    char *p = make_object(100);
+
+    p[-1] = 1;
+    drop_object(p);
+}
+
+SEED
+heap_memset(void)
+{
+    char *p = make_object(33);
+
+    memset(p, 0, 34);
+    drop_object(p);
+}
+
+SEED
+heap_memcpy(void)
+{
+    char *p = make_object(10);
+
+    memcpy(p, hidden(table), 20);
+    drop_object(p);
+}
+
+SEED
+heap_stale_read(void)
+{
+    char *p = make_object(100);
+
+    drop_object(p);
+    cprintf("%d\n", p[16]);
+}
+
+/* Seen when the object leaves the queue. */
+SEED
+heap_stale_write(void)
+{
+    char *p = make_object(100);
+
+    drop_object(p);
+    p[99] = 1;
+    for (int i = 0; i < 2000; i++)
+        drop_object(make_object(1000));
+}
+
+SEED
+heap_twice(void)
+{
+    char *p = make_object(100);
+
+    drop_object(p);
+    drop_object(p);
+}
+
+/* After the object has left the queue. */
+SEED
+heap_twice_late(void)
+{
+    char *p = make_object(100), *large = make_object(0x200000);
+
+    drop_object(p);
+    drop_object(large);
+    drop_object(p);
+}
+
+SEED
+heap_inside(void)
+{
+    drop_object(make_object(100) + 32);
+}
+
+SEED
+heap_foreign(void)
+{
+    drop_object(name);
+}
+
+SEED
+heap_large(void)
+{
+    char *p = hidden(kzalloc(0x100000));
+
+    p[0x100000] = 1;
+    drop_object(p);
+}
+
+SEED
+cache_write(void)
+{
+    struct slab *cache = slab_create("tries", 40, 0);
+    char *p = hidden(slab_alloc(cache));
+
+    p[40] = 1;
+    slab_free(cache, p);
+}
+
+SEED
+cache_stale_read(void)
+{
+    struct slab *cache = slab_create("tries", 40, 64);
+    char *p = hidden(slab_alloc(cache));
+
+    slab_free(cache, p);
+    cprintf("%d\n", p[0]);
+}
+
+SEED
+cache_twice(void)
+{
+    struct slab *cache = slab_create("tries", 40, 64);
+    char *p = hidden(slab_alloc(cache));
+
+    slab_free(cache, p);
+    slab_free(cache, p);
+}
+
+SEED
+leak(void)
+{
+    for (int i = 0; i < 7; i++)
+        (void)make_object(300);
+    (void)hidden(kzalloc(50));
+    drop_object(make_object(1000));
+}
+
+/* More than there is: the queue has to give its memory back. */
+SEED
+exhaust(void)
+{
+    char *p, *all = NULL;
+    size_t n[2] = {0, 0};
+
+    for (int round = 0; round < 2; round++) {
+        while ((p = make_object(40000))) {
+            *(char **)(void *)p = all;
+            all = p;
+            n[round]++;
+        }
+        for (; all; all = p) {
+            p = *(char **)(void *)all;
+            drop_object(all);
+        }
+    }
+    cprintf("%lu, %lu\n", n[0], n[1]);
+    if (n[0] == n[1] && n[0] > 100)
+        cprintf("as many again\n");
+}
+
+static void
+construct(void *p)
+{
+    *(uint64_t *)p = 0x5ca1ab1e;
+}
+
+SEED
+objects_right(void)
+{
+    static const size_t sizes[] = {1, 7, 8, 16, 100, 2048, 5000, 0x3fff00, 0x400000};
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        char *p = make_object(sizes[i]);
+        memset(p, 1, sizes[i]);
+        if (kmalloc_size(p) < sizes[i] || (uint64_t)p % 16 != 0)
+            panic("%p has %lu bytes", p, kmalloc_size(p));
+        drop_object(p);
+    }
+    drop_object(NULL);
+    if (kmalloc(0) || kmalloc(0x400001) || kmalloc(SIZE_MAX) || kmalloc(SIZE_MAX - 15))
+        panic("kmalloc gave what it cannot give");
+
+    static const size_t aligns[] = {0, 16, 64, 512, 4096};
+    for (size_t i = 0; i < ARRAY_SIZE(aligns); i++) {
+        struct slab *cache = slab_create("tries", 200, aligns[i]);
+        char *p[50];
+        for (size_t k = 0; k < ARRAY_SIZE(p); k++) {
+            p[k] = hidden(slab_alloc(cache));
+            memset(p[k], 1, 200);
+            if (aligns[i] > 0 && (uint64_t)p[k] % aligns[i] != 0)
+                panic("%p is no multiple of %lu", p[k], aligns[i]);
+        }
+        for (size_t k = 0; k < ARRAY_SIZE(p); k++)
+            slab_free(cache, p[k]);
+        slab_destroy(cache);
+    }
+    struct slab *cache = slab_create("constructed", 24, 0);
+    cache->construct = construct;
+    uint64_t *p = slab_alloc(cache);
+    if (*p != 0x5ca1ab1e)
+        panic("the constructor's work is lost");
+    kmfree(p);
+    slab_destroy(cache);
+}
+#endif
+
 /* ---- All of it done right ---- */
 
 SEED
@@ -169,12 +405,19 @@ static const struct {
     const char *name;
     void (*run)(void);
 } tries[] = {
-    TRY(global_write),   TRY(global_read),    TRY(global_before), TRY(global_memset),
-    TRY(global_memcpy),  TRY(global_memmove), TRY(global_strlen), TRY(global_strlcpy),
-    TRY(string_literal), TRY(page_write),     TRY(page_read),     TRY(page_twice),
+    TRY(global_write),   TRY(global_read),     TRY(global_before),    TRY(global_memset),
+    TRY(global_memcpy),  TRY(global_memmove),  TRY(global_strlen),    TRY(global_strlcpy),
+    TRY(string_literal), TRY(page_write),      TRY(page_read),        TRY(page_twice),
     TRY(page_wild),
 #if LAB >= 3
     TRY(block_read),
+#endif
+#if LAB >= 4
+    TRY(heap_write),     TRY(heap_read),       TRY(heap_far),         TRY(heap_before),
+    TRY(heap_memset),    TRY(heap_memcpy),     TRY(heap_stale_read),  TRY(heap_stale_write),
+    TRY(heap_twice),     TRY(heap_twice_late), TRY(heap_inside),      TRY(heap_foreign),
+    TRY(heap_large),     TRY(cache_write),     TRY(cache_stale_read), TRY(cache_twice),
+    TRY(leak),           TRY(exhaust),         TRY(objects_right),
 #endif
     TRY(nothing_wrong),
 };
