@@ -77,6 +77,14 @@ is_head(const struct head *h, enum kind kind)
     return h && h->state == state_of(h, kind);
 }
 
+/* On a ring, with its neighbours? Or else somebody has written over it. */
+static bool
+is_on_ring(const struct head *h)
+{
+    return ram_holds(V2P(h->next), sizeof(*h)) && ram_holds(V2P(h->prev), sizeof(*h))
+        && h->next->prev == h && h->prev->next == h;
+}
+
 static void
 append(struct ring *ring, struct head *h)
 {
@@ -115,26 +123,29 @@ object_around(uint64_t addr)
     const struct ring *rings[] = {&live, &queue};
 
     for (size_t i = 0; i < ARRAY_SIZE(rings); i++)
-        for (const struct head *h = rings[i]->next; h != (const struct head *)rings[i]; h = h->next)
+        for (const struct head *h = rings[i]->next;
+             h != (const struct head *)rings[i] && is_on_ring(h); h = h->next)
             if (addr - (uint64_t)beginning_of(h) < h->room)
                 return h;
     return NULL;
 }
 
-/* p was freed, and is no object that could be. Returns if nothing is known of it here. */
+/* p is to be freed, and is no object that could be. Returns if nothing is known of it here. */
 static void
 refuse(const void *p, const struct head *h, const void *frame)
 {
+    bool gone = is_head(h, GONE), twice = gone || is_head(h, WAITING);
+    const struct head *around = gone ? h : object_around((uint64_t)p);
     char text[200];
-    const char *what = is_head(h, WAITING) || is_head(h, GONE) ? "double free" : "bad free";
-    const struct head *around = is_head(h, GONE) ? h : object_around((uint64_t)p);
 
     if (!around)
         return;
-    if (around == h && !is_head(h, WAITING) && !is_head(h, GONE))
-        what = "something was written right before it, and it is";
     describe(around, (uint64_t)p, text, sizeof(text));
-    mistake((uint64_t)frame, "heap: kmfree(%p): %s: %s", p, what, text);
+    if (around == h && !twice)
+        mistake((uint64_t)frame, "heap: kmfree(%p): somebody has written right before it; it is %s",
+                p, text);
+    mistake((uint64_t)frame, "heap: kmfree(%p): %s: it is %s", p,
+            twice ? "double free" : "not what was allocated", text);
 }
 
 /* The first of n bytes that is not this one; n: there is none. */
@@ -154,14 +165,17 @@ red_size(const struct head *h)
     return MIN(h->room - h->before - h->size, (size_t)RED_FILL);
 }
 
-/* Nobody has written behind the object. */
+/* Nobody has written over the object's head, or behind it. */
 static void
-check_red_zone(const struct head *h, const void *frame)
+check_surroundings(const struct head *h, const void *frame)
 {
     const uint8_t *red = object_of(h) + h->size;
     size_t i = first_other(red, RED, red_size(h));
     char text[200];
 
+    if (!is_on_ring(h))
+        mistake((uint64_t)frame, "heap: somebody has written over the %lu bytes before %p",
+                sizeof(*h), (const void *)object_of(h));
     if (i == red_size(h))
         return;
     describe(h, (uint64_t)&red[i], text, sizeof(text));
@@ -244,24 +258,24 @@ release(struct head *h, const void *frame)
 static bool
 shorten_queue(size_t max, const void *frame)
 {
-    bool any = false;
-
-    while (waiting > max) {
+    for (bool any = false;; any = true) {
         uint64_t flags = spin_lock(&watched_lock);
-        struct head *h = queue.next;
-        take_off(h);
-        waiting -= h->room;
+        struct head *h = waiting > max ? queue.next : NULL;
+        if (h) {
+            take_off(h);
+            waiting -= h->room;
+        }
         spin_unlock(&watched_lock, flags);
+        if (!h)
+            return any;
         release(h, frame);
-        any = true;
     }
-    return any;
 }
 
 static void
 retire(struct head *h, const void *by, const void *frame)
 {
-    check_red_zone(h, frame);
+    check_surroundings(h, frame);
     memset(object_of(h), FREED, h->size);
 #ifdef SAN
     kasan_poison(object_of(h), ROUNDUP(h->size, 8), POISON_FREED);

@@ -190,6 +190,19 @@ heap_before(void)
     drop_object(p);
 }
 
+/* Over the next object's head. */
+SEED
+heap_through(void)
+{
+    char *p = make_object(70), *next = make_object(70);
+
+    if (next < p)
+        next = p;
+    memset(next - 30, 0, 10);
+    next[-47] = 1;
+    drop_object(next);
+}
+
 SEED
 heap_memset(void)
 {
@@ -307,6 +320,7 @@ leak(void)
         (void)make_object(300);
     (void)hidden(kzalloc(50));
     drop_object(make_object(1000));
+    leaks("");
 }
 
 /* More than there is: the queue has to give its memory back. */
@@ -405,19 +419,19 @@ static const struct {
     const char *name;
     void (*run)(void);
 } tries[] = {
-    TRY(global_write),   TRY(global_read),     TRY(global_before),    TRY(global_memset),
-    TRY(global_memcpy),  TRY(global_memmove),  TRY(global_strlen),    TRY(global_strlcpy),
-    TRY(string_literal), TRY(page_write),      TRY(page_read),        TRY(page_twice),
+    TRY(global_write),     TRY(global_read),    TRY(global_before),   TRY(global_memset),
+    TRY(global_memcpy),    TRY(global_memmove), TRY(global_strlen),   TRY(global_strlcpy),
+    TRY(string_literal),   TRY(page_write),     TRY(page_read),       TRY(page_twice),
     TRY(page_wild),
 #if LAB >= 3
     TRY(block_read),
 #endif
 #if LAB >= 4
-    TRY(heap_write),     TRY(heap_read),       TRY(heap_far),         TRY(heap_before),
-    TRY(heap_memset),    TRY(heap_memcpy),     TRY(heap_stale_read),  TRY(heap_stale_write),
-    TRY(heap_twice),     TRY(heap_twice_late), TRY(heap_inside),      TRY(heap_foreign),
-    TRY(heap_large),     TRY(cache_write),     TRY(cache_stale_read), TRY(cache_twice),
-    TRY(leak),           TRY(exhaust),         TRY(objects_right),
+    TRY(heap_write),       TRY(heap_read),      TRY(heap_far),        TRY(heap_before),
+    TRY(heap_through),     TRY(heap_memset),    TRY(heap_memcpy),     TRY(heap_stale_read),
+    TRY(heap_stale_write), TRY(heap_twice),     TRY(heap_twice_late), TRY(heap_inside),
+    TRY(heap_foreign),     TRY(heap_large),     TRY(cache_write),     TRY(cache_stale_read),
+    TRY(cache_twice),      TRY(leak),           TRY(exhaust),         TRY(objects_right),
 #endif
     TRY(nothing_wrong),
 };
