@@ -11,6 +11,7 @@
 #include "string.h"
 #if LAB >= 4
 #include "kmalloc.h"
+#include "slab.h"
 #endif
 
 /* The same pointer. */
