@@ -61,8 +61,8 @@ void *slab_alloc(struct slab *slab);
 
 /*
  * Give the object at p back. A span that was full goes to the front of the ring. Of the chunks that have no
- * object in use the cache keeps one, its spans at the end of the ring; the others' pages go back to the
- * pmm. Panics, having changed nothing, and says the address and what is wrong, when no object in use of
+ * object in use the cache keeps one: the last that became so, and then its spans went to the end of the
+ * ring (unless it was the one already). The others' pages go back to the pmm. Panics, having changed nothing, and says the address and what is wrong, when no object in use of
  * this cache begins at p: it is free already, p is inside of an object, or another cache's, or nobody's.
  */
 void slab_free(struct slab *slab, void *p);

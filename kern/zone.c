@@ -61,7 +61,11 @@ zone_add(uint64_t start, uint64_t stop, struct link *link)
     *z = (struct zone){.base = base, .n = (stop - base) / PGSIZE, .link = link};
     z->state = &frames.state[frame_index(P2V(base))];
 #if LAB >= 4
-    memset(link, 0, z->n * sizeof(*link)); /* what memory held at boot is no chunk (slab.h) */
+    memset(
+        link, 0,
+        z->n
+            * sizeof(
+                *link)); /* no frame is a chunk's (chunk_in in slab.h), whatever was here before */
 #endif
     for (size_t head = z->n; head < z->n + PMM_ORDERS; head++)
         link[head].next = link[head].prev = (uint32_t)head;
@@ -128,10 +132,6 @@ add_bank(uint64_t start, uint64_t stop)
     if (described < stop)
         cprintf("Memory: not using %lx-%lx: no room for the pmm's links\n", described, stop);
     if (described > start) {
-#if LAB >= 4
-        /* No frame is a chunk's (chunk_in in slab.h), whatever was in this memory before. */
-        memset(link, 0, zone_links(start, described) * sizeof(*link));
-#endif
         zone_add(start, described, link);
         keep(link, zone_links(start, described) * sizeof(*link));
     }
