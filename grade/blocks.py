@@ -143,12 +143,10 @@ class Blocks:
             low = first & -LARGEST                      # links begin here, and frames are counted from it
             n = first + count - low
             links = [(self.rng.getrandbits(32), self.rng.getrandbits(32)) for _ in range(n + ORDERS)]
-            nonempty = 0
             mine = [(f, o) for f, o in blocks.items() if first <= f < first + count]
             self.rng.shuffle(mine)
             for order in range(ORDERS):
                 ring = [n + order, *(f - low for f, o in mine if o == order)]
-                nonempty |= (len(ring) > 1) << order
                 for before, after in zip(ring, [*ring[1:], ring[0]]):
                     links[before] = (after, links[before][1])
                     links[after] = (links[after][0], before)
@@ -159,7 +157,7 @@ class Blocks:
             free = sum(1 << o for f, o in mine)
             in_use = (sum(1 << o for f, o in self.used.items() if first <= f < first + count)
                       + sum(first <= f < first + count for f in self.cached))
-            zones.append(ZONE.pack(self.pa(low), n, at, table + low, free, nonempty, free + in_use, 0, 0, 0))
+            zones.append(ZONE.pack(ORDERS, self.pa(low), n, at, table + low, free, free + in_use, 0, 0, 0))
             at += len(links) * LINK.size
         if at > P2V(end_of_ram(g)):
             raise ValueError("TABLES is too small")
@@ -181,8 +179,8 @@ class Blocks:
             raise Disagree("the variable nzones was changed")
         now = variable(self.g, "zones", len(self.zones))
         for i, (a, b) in enumerate(zip(ZONE.iter_unpack(now), ZONE.iter_unpack(self.zones))):
-            if (a[:4], a[6:]) != (b[:4], b[6:]):        # all but nonempty and free
-                raise Disagree(f"base, n, link, state, pages or watermark of zone {i} was changed")
+            if (a[:5], a[6:]) != (b[:5], b[6:]):        # all but free
+                raise Disagree(f"orders, base, n, link, state, pages or watermark of zone {i} was changed")
 
     def check(self) -> None:
         """Is the pmm as the model says?"""

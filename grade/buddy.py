@@ -25,7 +25,7 @@ LOCKS = ("memmap_lock", "pmm_lock", "kmem_lock")
 LOCKS_OF_LAB_4 = ("heap_lock", "slab_lock", "vmalloc_lock")
 
 FRAMES = struct.Struct("<4Q")           # bias, first, n, state
-ZONE = struct.Struct("<10Q")            # base, n, link, state, free, nonempty, pages, watermark[3]
+ZONE = struct.Struct("<10Q")            # orders, base, n, link, state, free, pages, watermark[3]
 LINK = struct.Struct("<II")             # next or users, prev
 MEMMAP = struct.Struct("<7Q")           # start_addr, end_addr, start_frame, max_frames, bitmap, reserved, hint
 
@@ -96,7 +96,6 @@ class Zone:
     link: int               # address
     state: int              # address
     free: int
-    nonempty: int
     pages: int
     first: int              # what of the table is the zone's own: this frame ...
     end: int                # ... up to this one
@@ -129,15 +128,17 @@ class Pmm:
         zones: list[Zone] = []
         end = 0
         for i, fields in enumerate(ZONE.iter_unpack(variable(self.g, "zones", (count + 1) * ZONE.size))):
-            base, n, link, state, free, nonempty, pages, *_ = fields
+            orders, base, n, link, state, free, pages, *_ = fields
             if i == count:
                 if n:
                     raise Disagree(f"zone {i}, behind the last, has n = {n:#x}, expected 0")
                 break
             at = (base - self.start * PGSIZE & M64) // PGSIZE
-            if base % (LARGEST * PGSIZE) or at >= self.n or not end < at + n <= self.n or state != self.table + at:
-                raise Disagree(f"zone {i} is not as it was set up: base is {base:#x}, n is {n:#x}, state is {state:#x}")
-            zones.append(Zone(base, n, link, state, free, nonempty, pages, max(at, end), at + n, at))
+            if (orders != ORDERS or base % (LARGEST * PGSIZE) or at >= self.n or not end < at + n <= self.n
+                    or state != self.table + at):
+                raise Disagree(f"zone {i} is not as it was set up: orders is {orders}, base is {base:#x}, n is {n:#x}, "
+                               f"state is {state:#x}")
+            zones.append(Zone(base, n, link, state, free, pages, max(at, end), at + n, at))
             end = at + n
         return zones
 
@@ -229,11 +230,7 @@ class Pmm:
                 if length > z.n:
                     raise Disagree(f"{what} goes round in a circle")
                 at, length = following, length + 1
-            if bool(z.nonempty >> order & 1) != (length > 0):
-                raise Disagree(f"{what} has {length} blocks, but bit {order} of nonempty is {z.nonempty >> order & 1}")
             listed += length
-        if z.nonempty >> ORDERS:
-            raise Disagree(f"nonempty of zone {number} is {z.nonempty:#x}, but there are only {ORDERS} orders")
         mine = [(i, order) for i, order in self.free.items() if z.first <= i < z.end]
         if len(mine) != listed:
             raise Disagree(f"{len(mine)} blocks of zone {number} have the state of a free one, but {listed} are on its "

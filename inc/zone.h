@@ -80,12 +80,12 @@ enum watermark { WATERMARK_MIN, WATERMARK_LOW, WATERMARK_HIGH, WATERMARKS };
  * i ^ (1 << order). A list is a ring of frames that begins and ends at its head, link[n + order].
  */
 struct zone {
+    size_t orders;                /* lists: PMM_ORDERS, or 0 where no zone has been made */
     uint64_t base;                /* physical address of frame 0 */
     size_t n;                     /* the bank ends before frame n */
     struct link *link;            /* n + PMM_ORDERS of them */
     uint8_t *state;               /* of frame 0, in the table of all frames */
     size_t free;                  /* pages that are free now: who takes or frees keeps count */
-    uint64_t nonempty;            /* bit o is 1: the list for order o is not empty */
     size_t pages;                 /* pages that can be handed out */
     size_t watermark[WATERMARKS]; /* free pages at which there is cause to make room: pmm_wanted */
 };
@@ -97,22 +97,42 @@ extern size_t nzones;
 
 extern struct spinlock pmm_lock; /* for all of the above; no other lock is held with it */
 
+/* Which of the zone's frames begins at pa; a number >= z->n if none does. As frame_index does it. */
+static inline size_t
+zone_frame(const struct zone *z, uint64_t pa)
+{
+    uint64_t offset = pa - z->base;
+
+    return offset >> PGSHIFT | offset << (64 - PGSHIFT);
+}
+
 /*
  * The zone that a frame beginning at physical address pa belongs to, if any does (unaligned: none), and
- * which of its frames that is. NULL: there is no such zone.
+ * which of its frames that is. NULL: there is no such zone. Most frames are in the first one.
  */
 static inline struct zone *
 zone_of(uint64_t pa, size_t *i)
 {
     struct zone *z = zones;
 
-    do {
-        uint64_t offset = pa - z->base;
-        *i = offset >> PGSHIFT | offset << (64 - PGSHIFT); /* as in frame_index */
+    *i = zone_frame(z, pa);
+    if (__builtin_expect(*i < z->n, 1))
+        return z;
+    while ((++z)->n != 0) {
+        *i = zone_frame(z, pa);
         if (*i < z->n)
             return z;
-    } while ((++z)->n != 0);
+    }
     return NULL;
+}
+
+/* Is there no block on the list of this order? (Only where n is not 0: there are no lists elsewhere.) */
+static inline bool
+zone_empty(const struct zone *z, size_t order)
+{
+    size_t head = z->n + order;
+
+    return z->link[head].next == head;
 }
 
 /* The first block on the list of this order, which must not be empty. */
@@ -122,32 +142,49 @@ zone_first(const struct zone *z, size_t order)
     return z->link[z->n + order].next;
 }
 
+/*
+ * Below, `link` is a copy of z->link that stays in a register. The original is in memory: for all that the
+ * compiler knows, any store to the links could change it.
+ */
+
 /* Frame i goes to the front of the list for this order; its state is not touched. */
 static inline void
 zone_link(struct zone *z, size_t i, size_t order)
 {
-    size_t ahead = z->n + order;
-    struct link *head = &z->link[ahead], *self = &z->link[i];
-    uint32_t next = head->next;
+    struct link *link = z->link;
+    size_t head = z->n + order, next = link[head].next;
 
-    self->next = next;
-    self->prev = (uint32_t)ahead;
-    z->link[next].prev = (uint32_t)i;
-    head->next = (uint32_t)i;
-    z->nonempty |= 1UL << order;
+    link[i].next = (uint32_t)next;
+    link[i].prev = (uint32_t)head;
+    link[next].prev = (uint32_t)i;
+    link[head].next = (uint32_t)i;
 }
 
-/* Frame i comes off the list for this order; its state is not touched. */
+/* Frame i comes off the list for this order, whichever that is; its state is not touched. */
 static inline void
 zone_unlink(struct zone *z, size_t i, size_t order)
 {
-    const struct link *self = &z->link[i];
-    uint32_t next = self->next, prev = self->prev;
+    struct link *link = z->link;
+    size_t next = link[i].next, prev = link[i].prev;
 
-    z->link[prev].next = next;
-    z->link[next].prev = prev;
-    if (next == prev) /* only the head is left */
-        z->nonempty &= ~(1UL << order);
+    (void)order; /* the neighbours are all that a ring needs */
+    link[prev].next = (uint32_t)next;
+    link[next].prev = (uint32_t)prev;
+}
+
+/*
+ * zone_first and zone_unlink at once: returns the block. This is shorter, for what is before the first one
+ * is known, the list's head.
+ */
+static inline size_t
+zone_pop(struct zone *z, size_t order)
+{
+    struct link *link = z->link;
+    size_t head = z->n + order, i = link[head].next, next = link[i].next;
+
+    link[head].next = (uint32_t)next;
+    link[next].prev = (uint32_t)head;
+    return i;
 }
 
 /* The block of this order that begins at frame i is free from now on: its state and the list say so. */

@@ -14,53 +14,68 @@ SPINLOCK(pmm_lock);
 
 #define likely(condition) __builtin_expect(condition, 1)
 
-/*
- * Both of these work on a copy of the zone: it stays in registers, while any store to the tables could
- * change the original, for all that the compiler knows.
- */
-
-/* The block of this order at frame i, which was in use, is free now. */
-static inline __attribute__((always_inline)) void
-give_back(struct zone *zone, size_t i, size_t order)
+/* Is the buddy of the block of this order at frame i free, and as large? */
+static inline bool
+can_merge(const struct zone *z, size_t i, unsigned order)
 {
-    struct zone z = *zone;
-
-    z.free += 1UL << order;
-    for (; order < PMM_ORDERS - 1; order++) {
-        size_t buddy = i ^ 1UL << order;
-        if (likely(z.state[buddy] != FRAME_FREE + order))
-            break;
-        zone_unlink(&z, buddy, order);
-        z.state[i | 1UL << order] =
-            FRAME_NONE; /* of both, the upper one begins no block any more */
-        i &= ~(1UL << order);
-    }
-    zone_push(&z, i, order);
-    zone->free = z.free;
-    zone->nonempty = z.nonempty;
+    return order < PMM_ORDERS - 1 && z->state[i ^ 1UL << order] == FRAME_FREE + order;
 }
 
-/* A block of this order: the first on its list, or the lower part of the smallest larger one. */
-static inline __attribute__((always_inline)) size_t
-take(struct zone *zone, size_t order)
+/* give_back of a block that is merged: on its own, so that the usual case has nothing to do with it. */
+static __attribute__((noinline)) void
+merge(struct zone *z, size_t i, unsigned order)
 {
-    struct zone z = *zone;
-    size_t i;
+    z->free += 1UL << order;
+    do {
+        zone_unlink(z, i ^ 1UL << order, order);
+        z->state[i | 1UL << order] =
+            FRAME_NONE; /* of both, the upper one begins no block any more */
+        i &= ~(1UL << order);
+        order++;
+    } while (can_merge(z, i, order));
+    zone_push(z, i, order);
+}
 
-    if (likely(z.nonempty >> order & 1)) {
-        i = zone_first(&z, order);
-        zone_unlink(&z, i, order);
+/* The block of this order at frame i, which was in use, is free now. Few blocks merge. */
+static inline void
+give_back(struct zone *z, size_t i, unsigned order)
+{
+    if (likely(!can_merge(z, i, order))) {
+        zone_link(z, i, order);
+        z->free += 1UL << order;
+        z->state[i] = (uint8_t)(FRAME_FREE + order);
     } else {
-        size_t have = order + (size_t)__builtin_ctzl(z.nonempty >> order);
-        i = zone_first(&z, have);
-        zone_unlink(&z, i, have);
-        while (have-- > order) /* the upper half stays free */
-            zone_push(&z, i + (1UL << have), have);
+        merge(z, i, order);
     }
-    z.state[i] = (uint8_t)(FRAME_USED + order);
-    zone->free = z.free - (1UL << order);
-    zone->nonempty = z.nonempty;
-    return i;
+}
+
+/* The block of this order at frame i, which was free, is in use now. Returns its address. */
+static inline uint64_t
+hand_out(struct zone *z, size_t i, size_t order)
+{
+    z->free -= 1UL << order;
+    z->state[i] = (uint8_t)(FRAME_USED + order);
+    return z->base + (i << PGSHIFT);
+}
+
+/* A block of this order: the lower end of the smallest free one that holds it, in the first zone that has one. */
+static inline __attribute__((always_inline)) uint64_t
+split(size_t order)
+{
+    struct zone *z = zones;
+
+    do {
+        size_t have = order;
+        do {
+            if (zone_empty(z, have))
+                continue;
+            size_t i = zone_pop(z, have);
+            for (size_t half = order; half < have; half++) /* the upper halves stay free */
+                zone_push(z, i + (1UL << half), half);
+            return hand_out(z, i, order);
+        } while (++have < PMM_ORDERS);
+    } while ((++z)->n != 0);
+    return 0;
 }
 
 /* With the help of what kalloc keeps. */
@@ -132,18 +147,18 @@ uint64_t
 pmm_alloc(unsigned order)
 {
 #if SOL >= 3
-    struct zone *z = zones;
-    uint64_t pa = 0;
+    uint64_t pa;
 
-    if (order >= PMM_ORDERS)
+    if (order >= zones->orders) /* too large; or there is no zone at all */
         return 0;
     uint64_t flags = spin_lock(&pmm_lock);
-    do {
-        if (z->nonempty >> order) {
-            pa = z->base + take(z, order) * PGSIZE;
-            break;
-        }
-    } while ((++z)->n != 0);
+    if (likely(!zone_empty(zones, order))) {
+        /* Most calls end here. split would do the same, with a search. */
+        pa = hand_out(zones, zone_pop(zones, order), order);
+        spin_unlock(&pmm_lock, flags);
+        return pa;
+    }
+    pa = split(order);
     spin_unlock(&pmm_lock, flags);
     return pa ? pa : drain_and_alloc(order);
 #else
@@ -160,14 +175,13 @@ pmm_free(uint64_t pa, unsigned order)
     int error = -EINVAL;
     size_t i;
 
-    if (order >= PMM_ORDERS)
-        return -EINVAL;
     uint64_t flags = spin_lock(&pmm_lock);
     struct zone *z = zone_of(pa, &i);
-    if (z && z->state[i] == FRAME_USED + order) {
+    /* A state tells kind and order, but any number may come as an order: 0x40 would make it another kind. */
+    if (z && z->state[i] == FRAME_USED + order && likely(order < PMM_ORDERS)) {
         give_back(z, i, order);
         error = 0;
-    } else if (z && z->state[i] == FRAME_SHARED + order) {
+    } else if (z && z->state[i] == FRAME_SHARED + order && order < PMM_ORDERS) {
         error = -EBUSY;
     }
     spin_unlock(&pmm_lock, flags);

@@ -58,7 +58,8 @@ zone_add(uint64_t start, uint64_t stop, struct link *link)
     struct zone *z = &zones[nzones++];
     uint64_t base = ROUNDDOWN(start, LARGEST * PGSIZE);
 
-    *z = (struct zone){.base = base, .n = (stop - base) / PGSIZE, .link = link};
+    *z = (struct zone){.orders = PMM_ORDERS, .base = base, .link = link};
+    z->n = (stop - base) / PGSIZE;
     z->state = &frames.state[frame_index(P2V(base))];
 #if LAB >= 4
     memset(
@@ -210,7 +211,8 @@ has_block(unsigned order)
 
     uint64_t flags = spin_lock(&pmm_lock);
     for (const struct zone *z = zones; z < zones + nzones; z++)
-        found = found || z->nonempty >> order != 0;
+        for (unsigned have = order; have < PMM_ORDERS; have++)
+            found = found || !zone_empty(z, have);
     spin_unlock(&pmm_lock, flags);
     return found;
 }

@@ -100,9 +100,6 @@ check_list(const struct zone *z, unsigned order, size_t wanted)
            previous, link[head].prev);
     EXPECT(n == wanted, "zones[%lu], the list for order %u: expected %lu blocks, found %lu", zone,
            order, wanted, n);
-    EXPECT((z->nonempty >> order & 1) == (n > 0),
-           "zones[%lu].nonempty: expected bit %u to be %d, as %lu blocks are on that list", zone,
-           order, n > 0, n);
 }
 
 /* Everything about a zone but the states of its frames. */
@@ -111,14 +108,12 @@ check_zone(const struct zone *z, const struct bank *bank)
 {
     size_t zone = (size_t)(z - zones);
 
-    EXPECT(z->base == machine_pa(bank->base) && z->n == bank->first + bank->n - bank->base
-               && z->link == bank->link && z->state == frames.state + bank->base
-               && z->pages == bank->pages,
-           "zones[%lu]: expected base, n, link, state and pages to stay as they are", zone);
+    EXPECT(z->orders == PMM_ORDERS && z->base == machine_pa(bank->base)
+               && z->n == bank->first + bank->n - bank->base && z->link == bank->link
+               && z->state == frames.state + bank->base && z->pages == bank->pages,
+           "zones[%lu]: expected orders, base, n, link, state and pages to stay as they are", zone);
     for (unsigned order = 0; order < PMM_ORDERS; order++)
         check_list(z, order, bank->blocks[order]);
-    EXPECT(z->nonempty >> PMM_ORDERS == 0, "zones[%lu].nonempty: expected %d bits, found 0x%lx",
-           zone, PMM_ORDERS, z->nonempty);
     EXPECT(z->free == bank->free, "zones[%lu].free: expected %lu, found %lu", zone, bank->free,
            z->free);
 }

@@ -88,7 +88,6 @@ set_up(uint64_t key, size_t chosen)
 
     pages_start();
     for (size_t z = 0; z < nzones; z++) {
-        zones[z].nonempty = 0;
         for (size_t i = zones[z].n; i < zones[z].n + PMM_ORDERS; i++) {
             zones[z].link[i].next = zones[z].link[i].prev = (uint32_t)i;
         }
