@@ -31,9 +31,10 @@ extern struct spinlock vmalloc_lock;
 
 /*
  * size bytes, rounded up to whole pages, at a multiple of align (a power of 2, PGSIZE or more), the
- * caller's until vfree: read-write, for the kernel only, never executable. The area is the lowest one
- * that fits between the others. What the pages contain is unspecified. NULL, with nothing changed: no
- * memory, no room, size is 0, or align makes no sense.
+ * caller's until vfree: read-write, for the kernel only (and the same whatever process runs: without
+ * PTE_NG), never executable. The area is the lowest one that fits between the others. What the pages
+ * contain is unspecified. NULL, with nothing changed but that tables may have come: no memory, no room,
+ * size is 0, or align makes no sense.
  */
 void *vmalloc_aligned(size_t size, size_t align);
 
@@ -41,8 +42,9 @@ void *vmalloc_aligned(size_t size, size_t align);
 void *vmalloc(size_t size);
 
 /*
- * Give back the area that begins at p. Before one of its pages is free for others, no core can reach it here
- * any more; and before others can have its addresses, all pages are gone. The tables stay. NULL does nothing. Panics, having changed nothing, when no area begins at p.
+ * Give back the area that begins at p. Before one of its pages is free for others, no core can reach it
+ * here any more; and before others can have its addresses, all pages are gone. The tables stay. NULL does
+ * nothing. Panics, having changed nothing, when no area begins at p.
  */
 void vfree(void *p);
 
