@@ -12,11 +12,13 @@
 #include "string.h"
 
 /* Whatever the heap may contain before mem_init. */
+#define GARBAGE 0x12340
+
 static void
 leave_garbage(void)
 {
-    heap.regions = heap.first = P2V(0x12340);
-    heap.free_list = P2V(0x45670);
+    heap.regions = heap.first = P2V(GARBAGE);
+    heap.free_list = P2V(GARBAGE + 0x1000);
 }
 
 /* ---- mem_init ---- */
@@ -24,7 +26,7 @@ leave_garbage(void)
 static void
 init(uint64_t start, size_t npages)
 {
-    layout_new_alone();
+    layout_new();
     if (npages > 0) {
         layout_region(start, npages);
         layout_rest(false);
@@ -37,7 +39,7 @@ init(uint64_t start, size_t npages)
 
 CHECK(mem_init)
 {
-    layout_new_alone();
+    layout_alone();
     layout_region(layout_page(0), 1);
     check_doing("mem_init(0x%lx, 0x%lx)", layout_page(0), layout_page(1));
     mem_init(layout_page(0), layout_page(1));
@@ -69,175 +71,161 @@ CHECK(mem_init)
 
 /* ---- memory_init ---- */
 
-static struct memmap *map; /* while the bitmaps are moved */
-static struct memmap own;
-static uint64_t borrowed; /* pages; 0: none */
-#define BORROWED 6        /* their order */
+/* What the check has borrowed, to be put back. */
+static struct {
+    struct memmap *map; /* while its bitmaps are elsewhere */
+    uint8_t *bitmap, *reserved;
+    uint64_t
+        kept; /* where pages of the kernel's heap are, which lie at layout_page(0) meanwhile; 0: nowhere */
+    uint64_t pages; /* from the pmm; 0: none */
+} own;
+#define BORROWED 6 /* order of own.pages */
 
 static void
 memory_put_back(void)
 {
     heap_restore();
-    if (map) {
-        map->bitmap = own.bitmap;
-        map->reserved = own.reserved;
-        map = NULL;
+    if (own.kept)
+        memcpy(P2V(own.kept), P2V(layout_page(0)), HEAP_PAGES * PGSIZE);
+    own.kept = 0;
+    if (own.map) {
+        own.map->bitmap = own.bitmap;
+        own.map->reserved = own.reserved;
     }
-    if (borrowed)
-        pmm_free(borrowed, BORROWED);
-    borrowed = 0;
+    own.map = NULL;
+    if (own.pages)
+        pmm_free(own.pages, BORROWED);
+    own.pages = 0;
 }
 
+/* Where the bitmaps are to be, as if the memmap had them behind the image; 0: where they are. */
+static uint64_t bitmap_at, reserved_at;
+
 static void
-memory_begin(void)
+move_bits(void)
 {
-    layout_new();
-    check_finally(memory_put_back);
+    own.map = (struct memmap *)(uint64_t)memmap_get(); /* it is const for all others */
+    own.bitmap = own.map->bitmap;
+    own.reserved = own.map->reserved;
+    own.map->bitmap = memcpy(P2V(bitmap_at), own.bitmap, MEMMAP_FRAMES / 8);
+    own.map->reserved = memcpy(P2V(reserved_at), own.reserved, MEMMAP_FRAMES / 8);
 }
 
-/* Let the memmap's bitmaps be elsewhere, as if it had put them behind the image. */
-static void
-move_bits(uint64_t bitmap, uint64_t reserved)
-{
-    map = (struct memmap *)(uint64_t)memmap_get(); /* it is const for all others */
-    own = *map;
-    map->bitmap = memcpy(P2V(bitmap), own.bitmap, MEMMAP_FRAMES / 8);
-    map->reserved = memcpy(P2V(reserved), own.reserved, MEMMAP_FRAMES / 8);
-}
-
-static void
+__attribute__((no_sanitize("undefined"))) static void
 merge_bits(uint8_t *into, const uint8_t *from)
 {
     uint64_t *to = (uint64_t *)(void *)into;
     const uint64_t *word = (const uint64_t *)(const void *)from;
 
     for (size_t i = 0; i < MEMMAP_FRAMES / 64; i++)
-        if ((to[i] | word[i]) != to[i])
-            to[i] |= word[i];
+        to[i] |= word[i];
 }
 
-/* Back again, with what memmap_reserve has set, wherever it did. */
+/* Back again, with what memmap_reserve has set: it may go by the map's pointers, or know its arrays. */
 static void
 move_back(void)
 {
-    merge_bits(own.bitmap, map->bitmap);
-    merge_bits(own.reserved, map->reserved);
-    map->bitmap = own.bitmap;
-    map->reserved = own.reserved;
-    map = NULL;
+    merge_bits(own.bitmap, own.map->bitmap);
+    merge_bits(own.reserved, own.map->reserved);
+    own.map->bitmap = own.bitmap;
+    own.map->reserved = own.reserved;
+    own.map = NULL;
 }
 
-/*
- * memory_init, which is to find `found` free frames from this address on; the memmap describes n frames, the
- * before-th of which begins there.
- */
+/* memory_init, where `found` frames are free from address `start` on, the first behind image and bitmaps. */
 static void
-memory(uint64_t start, size_t found, const char *where)
+memory(uint64_t start, size_t found)
 {
-    size_t first = start / PGSIZE - map_pa(0) / PGSIZE;
-
+    layout_new();
+    check_finally(memory_put_back);
     leave_garbage();
-    check_doing("memory_init(), %s end at 0x%lx; there, %lu frames are free", where, start, found);
+    if (bitmap_at)
+        move_bits();
+    check_doing("memory_init(), %s end at 0x%lx; from there on, %lu frames are free",
+                bitmap_at ? "bitmaps" : "image and bitmaps", start, found);
     memory_init();
-    if (map)
+    if (bitmap_at)
         move_back();
+
+    EXPECT(heap.regions != P2V(GARBAGE) && (found == 0 || heap.regions),
+           "found %s in heap.regions: write memory_init in kern/heap.c, and mem_init",
+           heap.regions ? "what was there before" : "NULL");
+    found = MIN(found, HEAP_PAGES);
     if (found > 0) {
+        EXPECT(heap.regions == P2V(start), "heap.regions: expected %p, found %p", P2V(start),
+               (void *)heap.regions);
         layout.region[0].at = layout.first = P2V(start);
         layout.region[0].size = found * PGSIZE;
         layout.nregions = 1;
         layout_rest(false);
+        map_reserve((start - map_pa(0)) / PGSIZE, found);
     }
-    EXPECT(heap.regions != P2V(0x12340) && (found == 0 || heap.regions),
-           "found %s in heap.regions: write memory_init in kern/heap.c, and mem_init",
-           heap.regions ? "what was there before" : "NULL");
-    EXPECT(found == 0 || heap.regions == P2V(start), "heap.regions: expected %p, found %p",
-           P2V(start), (void *)heap.regions);
     layout_check();
-    if (found > 0)
-        map_reserve(first, found);
     map_check_all();
 }
 
-/* Frames in a map around `start`: the frames [free, free + n) from there on are free, and random others. */
+/* n frames from there on are free, and the next one is not. */
 static void
-make_map(uint64_t start, size_t before, size_t after)
+memory_free(uint64_t start, size_t n)
 {
-    map_start(start / PGSIZE - before, before + after);
+    size_t before = 1 + check_random_below(9);
+
+    map_start(start / PGSIZE - before, before + 40);
     for (size_t i = 0; i < before; i++)
         map_put(i, check_random() % 2, false);
+    map_put(before + n, true, check_random() % 2);
+    memory(start, n);
 }
 
-/* In all of these `start` is the first page behind image and bitmaps. */
+/* Where the heap of this kernel is. */
 static void
-memory_from(uint64_t start, void (*prepare)(void), const char *where)
+memory_behind_image(void)
 {
     static const size_t some[] = {16, 0, 1, 15, 17};
+    const struct memmap *map = memmap_get();
+    uint64_t bits = MAX(V2P(map->bitmap), V2P(map->reserved)) + MEMMAP_FRAMES / 8;
+    uint64_t start = ROUNDUP(MAX(V2P(end), bits), PGSIZE);
 
-    for (size_t i = 0; i < ARRAY_SIZE(some) + 2; i++) {
-        size_t n = i < ARRAY_SIZE(some) ? some[i] : check_random_below(20);
-        memory_begin();
-        make_map(start, 1 + check_random_below(9), 40);
-        map_put(start / PGSIZE - map_pa(0) / PGSIZE + n, true, check_random() % 2);
-        prepare();
-        memory(start, MIN(n, HEAP_PAGES), where);
-    }
-    /* The map ends there, or begins behind it. */
+    memcpy(P2V(layout_page(0)), P2V(start), HEAP_PAGES * PGSIZE);
+    own.kept = start;
+    for (size_t i = 0; i < ARRAY_SIZE(some); i++)
+        memory_free(start, some[i]);
+    /* The map ends there, or begins there, or behind it. */
     size_t n = 1 + check_random_below(HEAP_PAGES - 1);
-    memory_begin();
     map_start(start / PGSIZE - 7, 7 + n);
-    prepare();
-    memory(start, n, where);
-    memory_begin();
+    memory(start, n);
     map_start(start / PGSIZE, 40);
-    prepare();
-    memory(start, HEAP_PAGES, where);
-    memory_begin();
+    memory(start, 40);
     map_start(start / PGSIZE + 1, 40);
-    prepare();
-    memory(start, 0, where);
+    memory(start, 0);
 }
 
 static void
-as_they_are(void)
+memory_behind_bits(uint64_t bitmap, uint64_t reserved, size_t n)
 {
-}
-
-static uint64_t bits_at[2]; /* where to move the bitmaps to */
-
-static void
-moved(void)
-{
-    move_bits(bits_at[0], bits_at[1]);
+    bitmap_at = bitmap;
+    reserved_at = reserved;
+    memory_free(ROUNDUP(MAX(bitmap, reserved) + MEMMAP_FRAMES / 8, PGSIZE), n);
 }
 
 CHECK(memory_init)
 {
-    need_memmap_init();
-    memory_begin();
-    /* The first page behind the image belongs to somebody: to the heap, if all is well. */
-    uint64_t start = ROUNDUP(V2P(end), PGSIZE);
-    uint64_t bits = MAX(V2P(memmap_get()->bitmap), V2P(memmap_get()->reserved)) + MEMMAP_FRAMES / 8;
-    start = MAX(start, ROUNDUP(bits, PGSIZE));
-    memcpy(P2V(layout_page(0)), P2V(start), HEAP_PAGES * PGSIZE);
-    memory_from(start, as_they_are, "image and bitmaps");
-    memcpy(P2V(start), P2V(layout_page(0)), HEAP_PAGES * PGSIZE);
+    const size_t bytes = MEMMAP_FRAMES / 8;
 
-    borrowed = pmm_alloc(BORROWED);
-    if (borrowed == 0 || borrowed < start)
+    need_memmap_init();
+    bitmap_at = reserved_at = 0;
+    memory_behind_image();
+
+    own.pages = pmm_alloc(BORROWED);
+    if (own.pages == 0 || own.pages < V2P(end))
         return; /* without a pmm there is no place for bitmaps */
-    uint64_t low = borrowed + 8 * check_random_below(100), high = low + MEMMAP_FRAMES / 8;
-    high += 8 * (1 + check_random_below(100));
-    uint64_t stop = ROUNDUP(high + MEMMAP_FRAMES / 8, PGSIZE);
-    bits_at[0] = low, bits_at[1] = high;
-    memory_from(stop, moved, "bitmaps");
-    bits_at[0] = high, bits_at[1] = low;
-    memory_from(stop, moved, "bitmaps");
-    /* Up to the end of a page. */
-    bits_at[0] = borrowed + 0x2000, bits_at[1] = bits_at[0] + MEMMAP_FRAMES / 8;
-    memory_from(bits_at[1] + MEMMAP_FRAMES / 8, moved, "bitmaps");
-    /* One of them is where it was, in the image. */
-    bits_at[0] = low, bits_at[1] = V2P(memmap_get()->reserved);
-    memory_from(ROUNDUP(low + MEMMAP_FRAMES / 8, PGSIZE), moved, "bitmaps");
+    uint64_t low = own.pages + 8 * check_random_below(100);
+    uint64_t high = low + bytes + 8 * (1 + check_random_below(100));
+    memory_behind_bits(low, high, check_random_below(20));
+    memory_behind_bits(high, low, check_random_below(20));
+    low = own.pages + 2 * PGSIZE; /* both end with a page */
+    memory_behind_bits(low, low + bytes, HEAP_PAGES);
+    memory_behind_bits(low + 8, V2P(memmap_get()->reserved), 5);
 }
 
 /* ---- heap_alloc ---- */
@@ -245,7 +233,7 @@ CHECK(memory_init)
 void
 need_heap_alloc(void)
 {
-    layout_new_alone();
+    layout_alone();
     layout_region(layout_page(0), 1);
     layout_rest(false);
     layout_start();
@@ -271,7 +259,7 @@ check_sizes(void)
 static void
 alloc_from(const size_t *sizes, size_t n, size_t request)
 {
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(check_random_below(4)), 4);
     for (size_t i = 0; i < n; i++) {
         if (i > 0 || check_random() % 2)
@@ -310,7 +298,7 @@ alloc_first(void)
             alloc_from(sizes[i], 4, sizes[i][k] - BLOCK_HEADER);
             alloc_from(sizes[i], 4, sizes[i][k] - 2 * BLOCK_HEADER - check_random_below(15));
         }
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(0), 1);
     layout_rest(false);
     layout_start();
@@ -334,7 +322,7 @@ alloc_none(void)
                                   1UL << 32,
                                   (1UL << 32) + 1};
 
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(0), LAYOUT_PAGES);
     layout_block(64, true);
     layout_rest(false);
@@ -346,7 +334,7 @@ alloc_none(void)
     layout_alloc(layout.piece[1].size - BLOCK_HEADER); /* all of it */
     layout_alloc(1);
     check_sizes();
-    layout_new_alone(); /* no region at all */
+    layout_new(); /* no region at all */
     layout_start();
     layout_alloc(1);
     layout_alloc(100000);
@@ -359,7 +347,7 @@ CHECK(heap_alloc)
     alloc_first();
     alloc_none();
     for (size_t round = 0; round < 8; round++) {
-        layout_new_alone();
+        layout_new();
         for (size_t i = 0, at = 0; i < 1 + round % 3; i++) {
             size_t n = 1 + check_random_below(3);
             at += check_random_below(3); /* so regions may touch */
@@ -379,7 +367,7 @@ CHECK(heap_alloc)
 void
 need_heap_free(void)
 {
-    layout_new_alone();
+    layout_alone();
     layout_region(layout_page(0), 1);
     layout_block(64, true);
     layout_rest(true);
@@ -406,7 +394,7 @@ enum { NONE, USED, FREE };
 static void
 free_beside(int before, int behind, bool others)
 {
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(1), 1);
     if (others && before != NONE) {
         layout_block(80, false);
@@ -437,7 +425,7 @@ static void
 free_across(void)
 {
     for (size_t lower = 0; lower < 2; lower++) {
-        layout_new_alone();
+        layout_new();
         layout_region(layout_page(2 * lower), 2);
         layout_random(200, 30);
         layout_region(layout_page(2 - 2 * lower), 2);
@@ -469,7 +457,7 @@ free_across(void)
 static void
 free_all(size_t most, unsigned percent, size_t npages)
 {
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(0), npages);
     layout_random(most, percent);
     layout_start();
@@ -494,7 +482,7 @@ CHECK(heap_free)
 
     need_heap_alloc();
     for (size_t round = 0; round < 4; round++) {
-        layout_new_alone();
+        layout_new();
         layout_region(layout_page(0), 2 + check_random_below(3));
         layout_random(400, 50);
         layout_start();

@@ -39,7 +39,7 @@ says(const char *text, const void *number)
 static void
 refuse_twice(bool used_before, bool used_behind)
 {
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(1), 1);
     layout_block(64, true);
     layout_block(48 + HEAP_ALIGN * check_random_below(9), used_before);
@@ -163,7 +163,7 @@ CHECK(heap_refuse)
 {
     need_heap_alloc();
     need_heap_free();
-    layout_new_alone();
+    layout_new();
     layout_region(layout_page(0), 1);
     layout_block(64, true);
     layout_rest(true);
@@ -179,7 +179,7 @@ CHECK(heap_refuse)
     for (int i = 0; i < 4; i++)
         refuse_twice(i % 2, i / 2);
 
-    layout_new_alone();
+    layout_new();
     memset(P2V(layout_page(0)), 0, 10 * PGSIZE);
     layout_region(layout_page(1), 2);
     layout_random(900, 40);

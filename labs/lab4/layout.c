@@ -38,7 +38,7 @@ layout_new(void)
 }
 
 void
-layout_new_alone(void)
+layout_alone(void)
 {
     machine_new(1);
     machine_bank(5, 100);
@@ -119,36 +119,48 @@ layout_random(size_t most, unsigned percent)
         layout_block(layout_room(), true);
 }
 
+/* The next word of a block's memory to look at: of large ones, the ends will do. */
+#define ENDS 128 /* words */
+
+UNCHECKED static inline uint64_t *
+next_word(const struct piece *piece, uint64_t *word)
+{
+    uint64_t *start = (uint64_t *)(void *)((char *)piece->at + BLOCK_HEADER);
+    uint64_t *stop = (uint64_t *)(void *)((char *)piece->at + piece->size);
+
+    if (!word)
+        return start;
+    if (++word == start + ENDS && stop - word > ENDS)
+        word = stop - ENDS;
+    return word < stop ? word : NULL;
+}
+
 UNCHECKED static void
 fill(const struct piece *piece)
 {
-    uint64_t *word = (uint64_t *)(void *)((char *)piece->at + BLOCK_HEADER);
-    const uint64_t *stop = (uint64_t *)(void *)((char *)piece->at + piece->size);
-
-    while (word < stop)
-        *word++ = piece->word;
+    for (uint64_t *word = NULL; (word = next_word(piece, word));)
+        *word = piece->word;
 }
 
 /* The first word that is no longer what fill() wrote; NULL: none. */
 UNCHECKED static const uint64_t *
 changed(const struct piece *piece)
 {
-    const uint64_t *word = (uint64_t *)(void *)((char *)piece->at + BLOCK_HEADER);
-    const uint64_t *stop = (uint64_t *)(void *)((char *)piece->at + piece->size);
+    uint64_t *word = NULL;
 
-    while (word < stop && *word == piece->word)
-        word++;
-    return word < stop ? word : NULL;
+    while ((word = next_word(piece, word)) && *word == piece->word)
+        ;
+    return word;
 }
 
-static void
+UNCHECKED static void
 write_header(const struct piece *piece)
 {
     piece->at->size = piece->size;
     piece->at->tag = block_tag(piece->at, piece->size, piece->used ? BLOCK_USED : BLOCK_FREE);
 }
 
-void
+UNCHECKED void
 layout_start(void)
 {
     struct block **link = &heap.free_list;
@@ -223,7 +235,7 @@ wrong_header(const struct piece *piece)
            block_tag(at, piece->size, piece->used ? BLOCK_USED : BLOCK_FREE), at->tag);
 }
 
-static void
+UNCHECKED static void
 check_list(void)
 {
     const struct block *listed = heap.free_list, *last = NULL;
@@ -245,7 +257,7 @@ check_list(void)
            last ? (const void *)last : (const void *)listed, (const void *)listed);
 }
 
-void
+UNCHECKED void
 layout_check(void)
 {
     EXPECT(heap.first == layout.first, "heap.first: expected %p, found %p", (void *)layout.first,
@@ -277,7 +289,7 @@ layout_need(size_t size)
     return ROUNDUP(size + BLOCK_HEADER, HEAP_ALIGN);
 }
 
-size_t
+UNCHECKED size_t
 layout_fit(size_t need)
 {
     size_t i = 0;

@@ -1,7 +1,7 @@
 /*
  * Heaps made up for a check, and a model of them: regions, and the blocks in each. (layout.c)
  *
- *     layout_new();                       no region; the pmm has no page
+ *     layout_new();                       no region
  *     layout_region(layout_page(0), 2);   two pages; then its blocks, from its beginning on
  *     layout_block(64, true);
  *     layout_rest(false);                 all that is left of the region
@@ -41,8 +41,8 @@ extern struct layout {
 /* A new heap without regions. Until the check ends it takes the place of the kernel's. */
 void layout_new(void);
 
-/* The same; and the pmm has no memory at all. */
-void layout_new_alone(void);
+/* The same; and until the check ends, the pmm has no memory at all. */
+void layout_alone(void);
 
 /* A region at this physical address. */
 void layout_region(uint64_t pa, size_t npages);
