@@ -16,7 +16,11 @@ SPINLOCK(slab_lock);
 
 /* ---- taking an object ---- */
 
-/* A new chunk for a cache that has no object left, and an object of it. */
+/*
+ * A new chunk for a cache that has no object left, and its first object: that one is in use before the chunk
+ * is on the ring. (If it came off the ring later, another core could have put a span in front by then; the
+ * chunk would stay empty, and not be the one to keep.)
+ */
 static __attribute__((cold, noinline)) void *
 grow_and_alloc(struct slab *slab)
 {
@@ -24,12 +28,14 @@ grow_and_alloc(struct slab *slab)
 
     if (!first)
         return NULL;
+    first->free &= ~1UL;
     uint64_t flags = spin_lock(&slab_lock);
     for (size_t s = slab->spans; s-- > 0;)
-        span_insert(&slab->head, &first[s]);
+        if (first[s].free != 0)
+            span_insert(&slab->head, &first[s]);
     slab->chunks++;
     spin_unlock(&slab_lock, flags);
-    return slab_alloc(slab);
+    return first->base;
 }
 
 static inline __attribute__((always_inline)) void *

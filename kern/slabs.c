@@ -124,19 +124,28 @@ mark_pages(uint64_t pa, unsigned order, const struct span *first)
     spin_unlock(&pmm_lock, flags);
 }
 
+/* Its pages, and records for its spans. NULL: no memory. */
+static struct span *
+chunk_take(const struct slab *slab, uint64_t *pa)
+{
+    *pa = pmm_alloc(slab->order);
+    if (*pa == 0)
+        return NULL;
+    struct span *first = records_new(slab->spans);
+    if (!first)
+        pmm_free(*pa, slab->order);
+    return first;
+}
+
 struct span *
 chunk_new(struct slab *slab)
 {
-    uint64_t pa = pmm_alloc(slab->order);
-    if (pa == 0 && slabs_trim() > 0)
-        pa = pmm_alloc(slab->order);
-    if (pa == 0)
+    uint64_t pa;
+    struct span *first = chunk_take(slab, &pa);
+    if (!first && slabs_trim() > 0)
+        first = chunk_take(slab, &pa);
+    if (!first)
         return NULL;
-    struct span *first = records_new(slab->spans);
-    if (!first) {
-        pmm_free(pa, slab->order);
-        return NULL;
-    }
 
     for (size_t k = 0; k < slab->objects; k += SPAN_OBJECTS) {
         uint64_t all = ~0UL >> (SPAN_OBJECTS - MIN(slab->objects - k, (size_t)SPAN_OBJECTS));
@@ -332,15 +341,28 @@ heap_has_space(size_t size)
     return b != NULL;
 }
 
-/* Can a chunk be had, and a page for its records? In this order: what chunk_new takes first leaves some. */
+/* Are there so many in a row, without another page? */
+static bool
+records_have(size_t n)
+{
+    bool have = false;
+
+    uint64_t flags = spin_lock(&slab_lock);
+    for (const struct records *page = records.next; page != &records; page = page->next)
+        have = have || runs(page->unused, n) != 0;
+    spin_unlock(&slab_lock, flags);
+    return have;
+}
+
+/* Can a chunk be had, and its records? Any page will do for those. */
 static bool
 chunk_has_space(const struct slab *slab)
 {
-    size_t free = kmem.count;
+    size_t needed = (1UL << slab->order) + !records_have(slab->spans), free = kmem.count;
 
     for (const struct zone *z = zones; z < zones + nzones; z++)
         free += z->free;
-    return free > 1UL << slab->order && mem_has_space(MEM_FRAMES, (size_t)PGSIZE << slab->order);
+    return free >= needed && mem_has_space(MEM_FRAMES, (size_t)PGSIZE << slab->order);
 }
 
 bool
