@@ -414,23 +414,20 @@ cache_alloc_none(struct cache *c)
     cache_check(c);
 }
 
-/* Which of the two empty chunks went back? The model forgets it. */
-static struct cache_chunk *
-forget_surplus(struct cache *c, struct cache_chunk *one, struct cache_chunk *other)
+/* Of two chunks that have no object in use, this one went back. The model forgets it. */
+static void
+forget_surplus(struct cache *c, struct cache_chunk *gone, const struct cache_chunk *kept)
 {
-    bool first_there = chunk_of(one->base) == one->first;
-    bool other_there = chunk_of(other->base) == other->first;
-
-    EXPECT_OF(c, !first_there || !other_there,
-              "two chunks have no object in use: expected one of them to go back to the pmm "
-              "(chunk_delete)");
-    EXPECT_OF(c, first_there || other_there,
-              "both empty chunks went back: expected one to be kept");
-    struct cache_chunk *gone = first_there ? other : one, *kept = first_there ? one : other;
-    struct span *kept_first = kept->first;
+    EXPECT_OF(c, chunk_of(kept->base) == kept->first,
+              "the chunk at %p has no object in use, as the last that became so: expected it to be "
+              "kept",
+              kept->base);
+    EXPECT_OF(c, chunk_of(gone->base) != gone->first,
+              "another chunk has no object in use: expected the one kept so far, at %p, to go back "
+              "to the pmm (chunk_delete)",
+              gone->base);
     ring_without(c, gone->first, c->slab->spans);
     *gone = c->chunks[--c->nchunks];
-    return known_chunk(c, kept_first);
 }
 
 void
@@ -452,9 +449,10 @@ cache_freed(struct cache *c, const void *p, const struct span *kept_before)
         for (struct cache_chunk *e = c->chunks; e < c->chunks + c->nchunks; e++)
             if (e != chunk && has_none_in_use(c, e))
                 other = e;
-        struct cache_chunk *kept = other ? forget_surplus(c, chunk, other) : chunk;
-        moved = kept->first;
+        moved = chunk->first;
         may_stay = moved == kept_before;
+        if (other)
+            forget_surplus(c, other, chunk);
     }
     compare(c, moved, may_stay);
 }
