@@ -23,6 +23,7 @@ LOWER, UPPER = 0, KERNBASE
 ONES = b"\xff" * PGSIZE
 ZERO = bytes(PGSIZE)
 MUCH = 64 << 20             # no more memory than this is filled
+TAKE_ALL = 1000             # million instructions for taking, or freeing, each page of the largest memory
 
 
 # --- pages ---------------------------------------------------------------
@@ -62,7 +63,7 @@ class Few:
 
     def __enter__(self) -> Few:
         before, with_pmm = free_pages(self.g), pmm_pages(self.g)
-        self.g.call("pool_start", self.n)
+        self.g.call("pool_start", self.n, limit=TAKE_ALL)
         few, idle = free_pages(self.g), pmm_pages(self.g)
         # A kalloc that is no cache (yet) leaves the pmm's pages where they are.
         self.idle = idle if idle == with_pmm else set()
@@ -79,7 +80,7 @@ class Few:
         return few | self.kept
 
     def __exit__(self, *_: object) -> None:
-        self.g.call("pool_end")
+        self.g.call("pool_end", limit=TAKE_ALL)
 
 
 # --- page tables ---------------------------------------------------------
