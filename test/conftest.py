@@ -18,5 +18,5 @@ import rehearsal  # noqa: E402
 
 @pytest.fixture
 def source(tmp_path: Path) -> rehearsal.Source:
-    """Staff's repository of a little course with three labs."""
+    """Staff's repository of a little course with four labs."""
     return rehearsal.make_source(tmp_path / "source")

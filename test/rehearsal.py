@@ -1,4 +1,4 @@
-"""A small course to play releases with: a source of three labs, in a git repository of its own.
+"""A small course to play releases with: a source of four labs, in a git repository of its own.
 
 Fast to cut and to clone, and with one of everything that matters: exercises at both ends of a file
 and between staff functions, exercises that a later lab has the student extend, blocks of later labs
@@ -31,6 +31,9 @@ main(void)
 #endif
 #if LAB >= 3
     pmm_init();
+#endif
+#if LAB >= 4
+    heap_init();
 #endif
     check_all();
     scratch();
@@ -199,6 +202,62 @@ pmm_alloc(unsigned order)
 }
 """
 
+HEAP_C = """\
+/* Memory of any size. */
+#include "types.h"
+#include "heap.h"
+
+struct heap heap;
+
+#if SOL >= 4
+static size_t
+rounded(size_t size)
+{
+    return ROUNDUP(size + BLOCK_HEADER, 16);
+}
+#endif
+
+void *
+kmalloc(size_t size)
+{
+#if SOL >= 4
+    return first_fit(rounded(size));
+#else
+    /* Lab 4: your code here. */
+    (void)size;
+    return NULL;
+#endif
+}
+
+/*
+ * The heap at boot.
+ *
+ * There is no pmm yet,
+ * so it begins empty.
+ */
+void
+heap_init(void)
+{
+    heap.free_list = NULL;
+    heap.regions = NULL;
+    heap.first = NULL;
+    heap.size = 0;
+    heap.used = 0;
+}
+
+/* Gives memory back. */
+void
+kmfree(void *p)
+{
+#if SOL >= 4
+    insert_and_merge(block_of(p));
+#else
+    /* Lab 4: your code here. */
+    (void)p;
+#endif
+}
+"""
+
 MAKEFILE = """\
 # The build.
 -include staff.mk
@@ -226,6 +285,9 @@ struct run {
 };
 #endif
 #define JUNK 1
+#if LAB >= 4
+#define BLOCK_HEADER 16
+#endif
 #define NULL ((void *)0)
 """
 
@@ -274,6 +336,7 @@ LABS: dict[int, tuple[str, list[str], list[tuple[str, str]], list[str], list[str
     1: ("Boot", [], [("el2_to_el1", "kern/entry.S"), ("uart_putc", "kern/uart.c")], ["kern/scratch.c"], []),
     2: ("Pages", ["kern/kalloc.c"], [("kalloc", "kern/kalloc.c"), ("kfree", "kern/kalloc.c")], [], []),
     3: ("Frames", ["kern/pmm.c", "inc/pmm.h"], [("pmm_alloc", "kern/pmm.c")], [], ["kern/kalloc.c"]),
+    4: ("Heap", ["kern/heap.c", "inc/heap.h"], [("kmalloc", "kern/heap.c"), ("kmfree", "kern/heap.c")], [], []),
 }
 
 
@@ -284,16 +347,18 @@ def source_files() -> dict[str, str | bytes]:
         ".gitignore": "/obj/\n/local.mk\n__pycache__/\n",
         "README.md": "# For staff\nLAB and SOL are explained here.\n",
         "Makefile": MAKEFILE,
-        "staff.mk": "LAB ?= 3\nSOL ?= $(LAB)\n",
+        "staff.mk": "LAB ?= 4\nSOL ?= $(LAB)\n",
         "setup": "#!/bin/sh\necho ready\n",
         "kern/main.c": MAIN_C,
         "kern/uart.c": UART_C,
         "kern/entry.S": ENTRY_S,
         "kern/kalloc.c": KALLOC_C,
         "kern/pmm.c": PMM_C,
+        "kern/heap.c": HEAP_C,
         "kern/scratch.c": '/* Yours. */\n#include "types.h"\n\nvoid\nscratch(void)\n{\n}\n',
         "inc/types.h": TYPES_H,
         "inc/pmm.h": "uint64_t pmm_alloc(unsigned order);\n",
+        "inc/heap.h": "extern struct heap heap;\n",
         "lib/logo.bin": b"\0\1\2LAB SOL\r\n\0",
         "labs/student.md": "# Bramble\n\nFor students.\n#if LAB >= 2\n\nYou're on your way.\n#endif\n",
         "test/test_it.py": "SOL = 1\n",

@@ -33,14 +33,15 @@ def correct(source: Source, path: str, old: str, new: str) -> str:
 def test_what_a_branch_holds(source: Source, tmp_path: Path) -> None:
     source.release("--to", tmp_path / "c")
     course = published(tmp_path / "c")
-    assert set(course.tips()) == {"lab1", "lab2", "lab3"}
-    one, two, three = (course.names(f"lab{n}") for n in (1, 2, 3))
-    for names in (one, two, three):
+    assert set(course.tips()) == {"lab1", "lab2", "lab3", "lab4"}
+    one, two, three, four = (course.names(f"lab{n}") for n in (1, 2, 3, 4))
+    for names in (one, two, three, four):
         assert not [n for n in names if re.match(r"test/|docs/|\.ci/|staff|labs/release|labs/.*mutants", n)]
         assert {"README.md", ".gitattributes", ".gitignore", "setup", "Makefile", "kern/main.c"} <= names
         assert "labs/student.md" not in names
     assert "kern/kalloc.c" not in one and "kern/kalloc.c" in two and "kern/pmm.c" not in two
     assert "labs/lab2/README.md" not in one and {"kern/pmm.c", "inc/pmm.h"} <= three
+    assert "inc/heap.h" not in three and {"kern/heap.c", "inc/heap.h"} <= four
     assert course.show("lab1", "README.md") == "# Bramble\n\nFor students.\n"
     assert course.show("lab2", "README.md") == "# Bramble\n\nFor students.\n\nYou're on your way.\n"
     assert course.show("lab1", ".gitattributes").startswith("* text=auto eol=lf\n")
@@ -56,7 +57,8 @@ def test_conditions_go_and_leave_clean_text(source: Source, tmp_path: Path) -> N
     assert course.show("lab1", "kern/uart.c").endswith("n (int)(read(AUX_MU_IO) & UART_MASK);\n}\n")
     kalloc = course.show("lab2", "kern/kalloc.c")
     assert "{\n    /* Lab 2: your code here. */\n    return NULL;\n}\n" in kalloc and "JUNK" not in kalloc
-    for lab in ("lab1", "lab2", "lab3"):
+    assert "BLOCK_HEADER" not in course.show("lab3", "inc/types.h")
+    for lab in ("lab1", "lab2", "lab3", "lab4"):
         for name in course.names(lab):
             if name.endswith(".bin"):
                 continue
@@ -234,13 +236,13 @@ def test_sequences_of_publications(source: Source, tmp_path: Path) -> None:
     upto = 1
     before: dict[str, str] = {}
     for turn in range(10):
-        code = ["kern/main.c", "inc/types.h", "kern/uart.c", "kern/pmm.c"]
+        code = ["kern/main.c", "inc/types.h", "kern/uart.c", "kern/pmm.c", "kern/heap.c"]
         path = draw.choice(["Makefile", "labs/lab1/README.md", "labs/lab2/README.md", *code])
         comment = f"/* {turn} */\n" if path in code else f"# {turn}\n"
         if draw.random() < 0.8:
             source.write(path, comment + source.read(path))
             source.commit(f"turn {turn}")
-        upto = min(3, upto + (draw.random() < 0.25))
+        upto = min(4, upto + (draw.random() < 0.25))
         words = ["--upto", str(upto)] + (["--catch-up", "1"] if upto > 1 and draw.random() < 0.3 else [])
         source.release("--to", course.path, *words)
         tips = course.tips()
@@ -253,7 +255,7 @@ def test_sequences_of_publications(source: Source, tmp_path: Path) -> None:
             wanted = publish.parse_branch(name).cut(files).write(Git(course.path))
             assert wanted == course.git("rev-parse", f"{tip}^{{tree}}")
         before = tips
-    assert upto == 3 and len(source.git("tag").split()) > 4
+    assert upto == 4 and len(source.git("tag").split()) > 4
     other = Source(tmp_path / "other")
     source.git("clone", "-q", str(source.path), str(other.path))
     other.release("--to", tmp_path / "again", "--replay")
@@ -374,7 +376,7 @@ def test_upto(source: Source, tmp_path: Path) -> None:
     tips = published(tmp_path / "c").tips()
     done = source.release("--to", tmp_path / "c", "--upto", "1", status=1)
     assert "labs 1 to 2 are published" in done.stderr and published(tmp_path / "c").tips() == tips
-    assert "the source has labs 1 to 3" in source.release("--to", tmp_path / "c", "--upto", "4", status=1).stderr
+    assert "the source has labs 1 to 4" in source.release("--to", tmp_path / "c", "--upto", "5", status=1).stderr
     source.release("--to", tmp_path / "c", "--upto", "0", status=2)
     source.release("--to", tmp_path / "c", "--upto", "x", status=2)
     source.release(status=2)

@@ -41,6 +41,15 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     for lab in (1, 2, 3):
         fix.handout(lab)
     term.publish("corrections while students are in lab 3", 3)
+    fix.staff_function("kern/kalloc.c")
+    fix.handout(3)
+    term.publish("lab 4, and corrections of lab 3", 4)
+    fix.staff_function("kern/heap.c")
+    fix.header("inc/types.h")
+    fix.main()
+    for lab in (1, 2, 3, 4):
+        fix.handout(lab)
+    term.publish("corrections while students are in lab 4", 4)
     assert not term.warnings
     return term
 
@@ -51,11 +60,13 @@ def course(stages: Stages, tmp_path: Path) -> Course:
 
 
 def combinations() -> list[tuple[str, str, str]]:
-    """Every style with every way; every start, with ways and styles in turn."""
+    """Every way with three styles in turn, the plainest among them; every start, with ways and styles in turn."""
     # CRLF inside the repository, where an upload past .gitattributes put it, is for labs/work to mend:
     # plain git sees every line changed.
     plain = ("merging", "by hand")
-    found = [("clone", w, s) for w in shapes.WAYS for s in shapes.STYLES if w not in plain or s != "crlf committed"]
+    turns = [(w, {shapes.STYLES[0], *(shapes.STYLES * 2)[n % 5 + 1:n % 5 + 3]}) for n, w in enumerate(shapes.WAYS)]
+    found = [("clone", w, s) for w, styles in turns for s in shapes.STYLES if s in styles
+             if w not in plain or s != "crlf committed"]
     for number, start in enumerate(shapes.STARTS):
         found.append((start, ("careful", "late")[number % 2], shapes.STYLES[number % len(shapes.STYLES)]))
     return list(dict.fromkeys(found))
@@ -68,7 +79,7 @@ def test_no_conflict_no_correction_missed_no_commit_lost(
     student = Student(tmp_path / "student", course, style)
     shapes.STARTS[start](student)
     student.scratch()
-    shapes.WAYS[way](student, 3)
+    shapes.WAYS[way](student, 4)
     assert student.read("local.mk") == "# mine\n"
 
 
