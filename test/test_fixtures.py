@@ -17,8 +17,8 @@ def score(folder: Path, lab: int, sol: int, fixture: str = "") -> dict[str, Any]
     made = grading.submission(folder / "submission", lab, sol)
     if fixture:
         shutil.copytree(SOLUTIONS / fixture / "kern", made / "kern", dirs_exist_ok=True)
-        if (SOLUTIONS / fixture / f"lab{lab}").is_dir():
-            shutil.copytree(SOLUTIONS / fixture / f"lab{lab}", made, dirs_exist_ok=True)
+        for number in range(3, lab + 1):
+            shutil.copytree(SOLUTIONS / fixture / f"lab{number}", made, dirs_exist_ok=True)
     _, data, said = grading.grade(made, lab, "--seed", "3", "--no-regressions")
     assert data, said
     return data
@@ -28,7 +28,7 @@ def failures(data: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["message"] for check in data["checks"] if not check["passed"]}
 
 
-@pytest.mark.parametrize("lab", [2, 3])
+@pytest.mark.parametrize("lab", [2, 3, 4])
 def test_another_correct_solution_has_full_marks(tmp_path: Path, lab: int) -> None:
     """Of another make than the reference; in lab 2 with a lock that it does not ask for."""
     data = score(tmp_path, lab, lab, "plain")
@@ -64,7 +64,7 @@ def test_a_file_that_a_later_lab_extends_is_the_student_s(tmp_path: Path) -> Non
     assert {*failures(data)} == {"kcache_refill", "kfree_shared"}, said
 
 
-@pytest.mark.parametrize(("lab", "sol"), [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2)])
+@pytest.mark.parametrize(("lab", "sol"), [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2), (4, 0), (4, 3)])
 def test_handed_out_state_scores_0(tmp_path: Path, lab: int, sol: int) -> None:
     """And each check says what to write first."""
     data = score(tmp_path, lab, sol)
