@@ -189,29 +189,27 @@ unused_region(const struct block *b)
 /* ---- mistakes ---- */
 
 /*
- * What is wrong with freeing b, and with which block? Goes through all that are in its region. NULL: nothing.
+ * What is wrong with freeing b, and with which block? Something is, as looks_right says so. Goes through all
+ * blocks of its region up to the one that is wrong.
  */
 static const char *
 mistake(const struct block *b, const struct block **where)
 {
     struct region *r = region_of(b);
-    const struct block *at, *stop;
 
     *where = b;
     if (!r)
         return "it is not in the heap; block";
-    stop = region_stop(r);
-    for (at = first_block(r); at < stop; at = behind(at)) {
+    for (const struct block *at = first_block(r);; at = behind(at)) {
         bool is_free = is_block(at, BLOCK_FREE);
         *where = at;
         if (!is_free && !is_block(at, BLOCK_USED))
             return "somebody wrote over the header of block";
-        if (is_free && at <= b && b < behind(at))
+        if (is_free && b < behind(at))
             return "it is free already, a part of block";
         if (at < b && b < behind(at))
             return "it is in the middle of block";
     }
-    return NULL;
 }
 
 /* Can b be freed, as far as can be said without a search? */

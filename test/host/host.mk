@@ -103,6 +103,16 @@ test_huge_HELPERS := test/host/pool.c test/host/report.c
 test_huge_FLAGS := $(pool_FLAGS) -DMEMMAP_FRAMES=0x10c00000
 test_huge_LIBS := $(pool_LIBS)
 
+# The heap, with the pmm behind it.
+HEAP_STEPS ?= 300000
+HOST_TESTS += test_heap
+
+test_heap_SRCS := $(pool_SRCS) kern/heap.c
+test_heap_HELPERS := $(pool_HELPERS)
+test_heap_FLAGS := -DLAB=4 -DSOL=4 -O2 -include test/host/pool.h -DMEMMAP_FRAMES=512
+test_heap_ARGS := $(HEAP_STEPS)
+test_heap_LIBS := $(pool_LIBS)
+
 HOST_FUZZ += fuzz_pmm
 
 fuzz_pmm_SRCS := $(pool_SRCS) kern/frames.c
@@ -203,13 +213,15 @@ endef
 $(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
-HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c
+HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c \
+	kern/heap.c
 coverage_O := $(HOST_O)/coverage
 coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
-coverage_POOL := test_memmap test_pmm test_frames test_huge
+coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap
 coverage_PROGRAMS = $(coverage_O)/test_kalloc $(coverage_O)/test_vm $(coverage_O)/test_ram \
 	$(coverage_O)/test_memmap/test_memmap $(coverage_O)/test_frames/test_frames \
-	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2"
+	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2" \
+	"$(coverage_O)/test_heap/test_heap 20000"
 
 # coverage_pool NAME: its object files, without the sanitizers; of what is under test, with --coverage.
 define coverage_pool
