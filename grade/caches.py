@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from grade.blocks import Blocks, end_of_ram, spare_ram
-from grade.buddy import LINK, SLAB, ZONE, Pmm, memory, variable, whole
+from grade.buddy import LINK, SLAB, Pmm, memory, variable, whole
 from grade.guest import Guest
 from grade.view import KERNBASE, M64, PGSIZE, P2V, Disagree
 
@@ -118,13 +118,11 @@ class Caches:
             g.phys_write(first * PGSIZE, self.rng.randbytes(n * PGSIZE))
         self.pool.write()
         # Links that were never on a list are no chunk's.
-        for (first, n), (_, frames, link, *_) in zip(self.pool.banks, ZONE.iter_unpack(variable(
-                g, "zones", len(self.pool.banks) * ZONE.size))):
-            for i in range(frames - n, frames):
-                at = link + i * LINK.size
-                value = struct.unpack("<Q", g.phys(at - KERNBASE, 8))[0]
-                self.put(at, struct.pack("<Q", value & ~(1 << 63)))
-            self.put(link, bytes((frames - n) * LINK.size))
+        for z in Pmm(g).zones:
+            mine = z.first - z.at                       # links before are of frames before the bank
+            links = [value & ~(1 << 31) for value in struct.unpack(f"<{2 * (z.n - mine)}I", g.phys(
+                z.link - KERNBASE + mine * LINK.size, (z.n - mine) * LINK.size))]
+            self.put(z.link, bytes(mine * LINK.size) + struct.pack(f"<{len(links)}I", *links))
         records = g.symbol("records")
         self.put(records, struct.pack("<QQQ", records, records, 0))
         self.put(g.symbol("slabs"), bytes(8))
@@ -239,6 +237,11 @@ class Caches:
         for c in self.caches:
             if c.empty and not c.empty.used:
                 self.forget(c, c.empty)
+
+    def have_gone(self) -> bool:
+        """Is a page that belonged to an empty chunk no cache's any more?"""
+        slabs = Pmm(self.g).slabs
+        return any((c.empty.base - KERNBASE) // PGSIZE not in slabs for c in self.caches if c.empty and not c.empty.used)
 
     # --- comparing -----------------------------------------------------------
 
@@ -369,6 +372,8 @@ class Caches:
     def of_new_chunk(self, c: Cache, p: int, had: set[int]) -> int | None:
         free = self.pool.free
         if not any(order >= c.order for order in whole(free).values()):
+            self.trimmed()
+        elif len(free) <= 1 << c.order and self.have_gone():    # there was no page for records
             self.trimmed()
         possible = any(order >= c.order for order in whole(self.pool.free).values())
         if p == 0:
