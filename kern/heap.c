@@ -113,19 +113,12 @@ insert_and_merge(struct block *b, size_t size)
     return b;
 }
 
-/*
- * The lower `size` bytes of the first free block that has so many, as a block in use. NULL: none has. If
- * there is a block on the list that is no free block any more, that one, and nothing has changed.
- */
+/* The lower `size` bytes of the free block *link, which has so many, as a block in use. */
 static struct block *
-take(size_t size)
+cut(struct block **link, size_t size)
 {
-    struct block **link = &heap.free_list, *b;
+    struct block *b = *link;
 
-    while ((b = *link) && is_block(b, BLOCK_FREE) && b->size < size)
-        link = &b->next;
-    if (!b || !is_block(b, BLOCK_FREE))
-        return b;
     *link = b->next;
     if (b->size - size >= BLOCK_MIN) {
         struct block *rest = (struct block *)(void *)((char *)b + size);
@@ -139,6 +132,20 @@ take(size_t size)
     return b;
 }
 
+/*
+ * Cut from the first free block that is large enough. NULL: none is. If there is a block on the list that is
+ * no free block any more, that one, and nothing has changed.
+ */
+static struct block *
+take(size_t size)
+{
+    struct block **link = &heap.free_list, *b;
+
+    while ((b = *link) && is_block(b, BLOCK_FREE) && b->size < size)
+        link = &b->next;
+    return b && is_block(b, BLOCK_FREE) ? cut(link, size) : b;
+}
+
 /* ---- regions ---- */
 
 static void
@@ -149,8 +156,8 @@ add_region(struct region *r, size_t size)
     insert(first_block(r), size - sizeof(*r));
 }
 
-/* One more region, large enough for a block of this size. */
-static bool
+/* A block of this size of one more region, which is large enough. NULL: the pmm has no memory. */
+static struct block *
 grow(size_t size)
 {
     unsigned needed = 0, order;
@@ -164,11 +171,13 @@ grow(size_t size)
         pa = pmm_alloc(order);
     }
     if (pa == 0)
-        return false;
+        return NULL;
+    struct region *r = P2V(pa);
     uint64_t flags = spin_lock(&heap_lock);
-    add_region(P2V(pa), (size_t)PGSIZE << order);
+    add_region(r, (size_t)PGSIZE << order);
+    struct block *b = cut(link_to(first_block(r)), size);
     spin_unlock(&heap_lock, flags);
-    return true;
+    return b;
 }
 
 /* b is free. If it is all of a region that can go, then it is no more of the heap's, and returned. */
@@ -266,18 +275,15 @@ heap_alloc(size_t size)
     if (size == 0 || size > HEAP_MAX)
         return NULL;
     size = ROUNDUP(size + BLOCK_HEADER, HEAP_ALIGN);
-    for (;;) {
-        uint64_t flags = spin_lock(&heap_lock);
-        struct block *b = take(size);
-        bool intact = !b || is_block(b, BLOCK_USED);
-        spin_unlock(&heap_lock, flags);
-        if (!intact)
-            panic("heap_alloc(%lu): somebody wrote over the header of the free block %p", size, b);
-        if (b)
-            return memory_of(b);
-        if (!grow(size))
-            return NULL;
-    }
+    uint64_t flags = spin_lock(&heap_lock);
+    struct block *b = take(size);
+    bool intact = !b || is_block(b, BLOCK_USED);
+    spin_unlock(&heap_lock, flags);
+    if (!intact)
+        panic("heap_alloc(%lu): somebody wrote over the header of the free block %p", size, b);
+    if (!b)
+        b = grow(size);
+    return b ? memory_of(b) : NULL;
 #else
     /* Lab 4: your code here. */
     (void)size;

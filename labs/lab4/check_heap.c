@@ -21,54 +21,6 @@ leave_garbage(void)
     heap.free_list = P2V(GARBAGE + 0x1000);
 }
 
-/* ---- mem_init ---- */
-
-static void
-init(uint64_t start, size_t npages)
-{
-    layout_new();
-    if (npages > 0) {
-        layout_region(start, npages);
-        layout_rest(false);
-    }
-    leave_garbage();
-    check_doing("mem_init(0x%lx, 0x%lx)", start, start + npages * PGSIZE);
-    mem_init(start, start + npages * PGSIZE);
-    layout_check();
-}
-
-CHECK(mem_init)
-{
-    layout_alone();
-    layout_region(layout_page(0), 1);
-    check_doing("mem_init(0x%lx, 0x%lx)", layout_page(0), layout_page(1));
-    mem_init(layout_page(0), layout_page(1));
-    EXPECT(heap.regions, "found heap.regions NULL: write mem_init in kern/heap.c");
-    init(layout_page(0), 1);
-    init(layout_page(3), 16);
-    init(layout_page(0), LAYOUT_PAGES);
-    init(layout_page(7), 0);
-    for (size_t i = 0; i < 6; i++) {
-        size_t first = check_random_below(LAYOUT_PAGES);
-        init(layout_page(first), check_random_below(LAYOUT_PAGES - first + 1));
-    }
-    /* A heap in which much has happened. */
-    init(layout_page(0), 8);
-    layout_region(layout_page(20), 2);
-    layout_random(300, 50);
-    layout_start();
-    check_doing("mem_init(0x%lx, 0x%lx), of a heap that had two regions", layout_page(4),
-                layout_page(10));
-    mem_init(layout_page(4), layout_page(10));
-    layout_new();
-    layout.region[0].at = layout.first = P2V(layout_page(4));
-    layout.region[0].size = 6 * PGSIZE;
-    layout.nregions = 1;
-    layout_rest(false);
-    layout_check();
-    init(0, 0);
-}
-
 /* ---- memory_init ---- */
 
 /* What the check has borrowed, to be put back. */
@@ -226,6 +178,54 @@ CHECK(memory_init)
     low = own.pages + 2 * PGSIZE; /* both end with a page */
     memory_behind_bits(low, low + bytes, HEAP_PAGES);
     memory_behind_bits(low + 8, V2P(memmap_get()->reserved), 5);
+}
+
+/* ---- mem_init ---- */
+
+static void
+init(uint64_t start, size_t npages)
+{
+    layout_new();
+    if (npages > 0) {
+        layout_region(start, npages);
+        layout_rest(false);
+    }
+    leave_garbage();
+    check_doing("mem_init(0x%lx, 0x%lx)", start, start + npages * PGSIZE);
+    mem_init(start, start + npages * PGSIZE);
+    layout_check();
+}
+
+CHECK(mem_init)
+{
+    layout_alone();
+    layout_region(layout_page(0), 1);
+    check_doing("mem_init(0x%lx, 0x%lx)", layout_page(0), layout_page(1));
+    mem_init(layout_page(0), layout_page(1));
+    EXPECT(heap.regions, "found heap.regions NULL: write mem_init in kern/heap.c");
+    init(layout_page(0), 1);
+    init(layout_page(3), 16);
+    init(layout_page(0), LAYOUT_PAGES);
+    init(layout_page(7), 0);
+    for (size_t i = 0; i < 6; i++) {
+        size_t first = check_random_below(LAYOUT_PAGES);
+        init(layout_page(first), check_random_below(LAYOUT_PAGES - first + 1));
+    }
+    /* A heap in which much has happened. */
+    init(layout_page(0), 8);
+    layout_region(layout_page(20), 2);
+    layout_random(300, 50);
+    layout_start();
+    check_doing("mem_init(0x%lx, 0x%lx), of a heap that had two regions", layout_page(4),
+                layout_page(10));
+    mem_init(layout_page(4), layout_page(10));
+    layout_new();
+    layout.region[0].at = layout.first = P2V(layout_page(4));
+    layout.region[0].size = 6 * PGSIZE;
+    layout.nregions = 1;
+    layout_rest(false);
+    layout_check();
+    init(0, 0);
 }
 
 /* ---- heap_alloc ---- */

@@ -172,6 +172,11 @@ static void
 grow_small(void)
 {
     grow_new(1);
+    machine_put_free(first + 24, 8);
+    grow_start();
+    grow_alloc(100); /* 8 would do as well, but only one page is needed */
+    grow_free_all();
+    grow_new(1);
     machine_put_free(first + 1, 1);
     machine_put_free(first + 6, 2);
     machine_put_free(first + 12, 4);

@@ -4,6 +4,7 @@
 #include "check.h"
 #include "lab4.h"
 #include "layout.h"
+#include "pmm.h"
 #include "printf.h"
 #include "string.h"
 
@@ -103,10 +104,21 @@ refuse_smashed(size_t i)
     }
 }
 
+/* What looks like a block, but is in no region of the heap. */
 static void
-refuse_foreign(void)
+refuse_forged(uint64_t pa, const char *where)
 {
-    struct block *forged;
+    struct block *forged = P2V(pa);
+
+    forged[0].size = forged[2].size = 2 * sizeof(*forged);
+    forged[0].tag = block_tag(&forged[0], forged[0].size, BLOCK_USED);
+    forged[2].tag = block_tag(&forged[2], forged[2].size, BLOCK_USED);
+    refused((char *)forged + BLOCK_HEADER, where);
+}
+
+static void
+refuse_foreign(uint64_t nobodys)
+{
     char on_stack[64];
 
     refused(NULL, "is NULL");
@@ -124,18 +136,12 @@ refuse_foreign(void)
     refused(P2V(layout_page(3)), "is the end of a region");
     refused((char *)P2V(layout_page(3)) + BLOCK_HEADER, "is behind the end of a region");
     refused(P2V(layout_page(1)), "is the beginning of a region");
-    /* What looks like a block, but is in no region. */
-    forged = P2V(layout_page(7));
-    forged->size = 128;
-    forged->tag = block_tag(forged, forged->size, BLOCK_USED);
-    forged[3].size = 64;
-    refused((char *)forged + BLOCK_HEADER,
-            "is in none of the heap's regions, though it looks like a block");
-    forged = P2V(layout_page(0) + PGSIZE - 64);
-    forged->size = 64;
-    forged->tag = block_tag(forged, forged->size, BLOCK_USED);
-    refused((char *)forged + BLOCK_HEADER,
-            "is before the heap's first region, though it looks like a block");
+    refuse_forged(layout_page(1) - 96,
+                  "lies before the heap's first region, though it looks like a block");
+    refuse_forged(layout_page(3) + 64, "lies between regions, though it looks like a block");
+    refuse_forged(layout_page(7), "lies behind the heap's regions, though it looks like a block");
+    if (nobodys)
+        refuse_forged(nobodys + 32, "lies in no region of the heap, though it looks like a block");
 }
 
 static void
@@ -161,6 +167,10 @@ refuse_inside(void)
 
 CHECK(heap_refuse)
 {
+    /* A page that nobody has from now on, as nobody else runs. */
+    uint64_t nobodys = pmm_alloc(0);
+    if (nobodys)
+        pmm_free(nobodys, 0);
     need_heap_alloc();
     need_heap_free();
     layout_new();
@@ -186,7 +196,7 @@ CHECK(heap_refuse)
     layout_region(layout_page(4), 1);
     layout_random(900, 40);
     layout_start();
-    refuse_foreign();
+    refuse_foreign(nobodys);
     refuse_inside();
     for (size_t n = 0; n < 3; n++)
         refuse_smashed(layout_pick(true));

@@ -487,13 +487,14 @@ def any_size(rng: random.Random, most: int) -> int:
     return rng.choice((rng.randrange(1, 40), rng.randrange(1, 260), rng.randrange(1, most)))
 
 
-def made(g: Guest, rng: random.Random, *regions: tuple[int, float, int]) -> Heap:
-    """A heap with regions of (pages, share that is free, largest block), some of which touch; a pmm with nothing."""
+def made(g: Guest, rng: random.Random, *regions: tuple[int, float, int], gap: int = 0) -> Heap:
+    """A heap with regions of (pages, share that is free, largest block) that are so far apart, or a bit more; a pmm
+    with nothing."""
     h = Heap(g, rng, sum(pages + 3 for pages, _, _ in regions) + 2)
     at = 1
     for pages, free, most in rng.sample(regions, len(regions)):
         h.region(at, pages, free, most)
-        at += pages + rng.choice((0, 0, 1, 2))
+        at += pages + max(gap, rng.choice((0, 0, 1, 2)))
     h.write()
     return h
 
@@ -635,7 +636,7 @@ def smash(h: Heap, at: int, rng: random.Random) -> None:
 
 
 def judge_heap_refuse(g: Guest, rng: random.Random) -> None:
-    h = made(g, rng, (rng.randrange(1, 5), 0.4, 600), (2, 0.5, 300))
+    h = made(g, rng, (rng.randrange(1, 5), 0.4, 600), (2, 0.5, 300), gap=1)
     for p, why in list(odd_pointers(h, rng)):
         h.refuse(p, why)
     used = h.some(used=True)
@@ -646,7 +647,8 @@ def judge_heap_refuse(g: Guest, rng: random.Random) -> None:
         at = page + rng.randrange(0, PGSIZE - 512, ALIGN)
         size = rng.randrange(LEAST, 256, ALIGN)
         data = bytearray(h.fences[page])
-        data[at - page:at - page + HEADER] = struct.pack("<QQ", size, tag(at, size, USED))
+        for b in (at, at + size):       # and one behind it
+            data[b - page:b - page + HEADER] = struct.pack("<QQ", size, tag(b, size, USED))
         h.fences[page] = bytes(data)
         h.ram(page, h.fences[page])
         h.refuse(at + HEADER, "is in no region of the heap, though it looks like a block")
