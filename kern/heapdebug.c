@@ -302,7 +302,11 @@ allocate(size_t size, const void *by, const void *frame)
     void *p = kmalloc(size + OVERHEAD);
     if (!p && shorten_queue(0, frame))
         p = kmalloc(size + OVERHEAD);
-    return p ? watch(p, kmalloc_size(p), sizeof(struct head), size, NULL, by) : NULL;
+    if (!p)
+        return NULL;
+    size_t room = kmalloc_size(p), least = ROUNDUP(size + OVERHEAD, 16);
+    room = MAX(room, least); /* who has not written kmalloc_size yet returns 0 */
+    return watch(p, room, sizeof(struct head), size, NULL, by);
 }
 
 void *

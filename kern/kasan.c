@@ -16,24 +16,32 @@
 
 #define GRAIN 8 /* bytes that one byte of shadow speaks for */
 
-static uint8_t *shadow;  /* of physical address 0; NULL: not set up yet */
-static uint64_t covered; /* physical addresses below have a shadow */
+static uint8_t *shadow;  /* of physical address 0 */
+static uint64_t covered; /* physical addresses below have one; 0: it is not set up yet */
 
 /* ---- The shadow ---- */
+
+/* How many of the n bytes at p have a shadow. */
+static size_t
+covered_bytes(const void *p, size_t n)
+{
+    return V2P(p) < covered ? MIN(n, covered - V2P(p)) : 0;
+}
 
 void
 kasan_poison(const void *p, size_t n, enum poison why)
 {
-    if (shadow && V2P(p) < covered)
+    n = covered_bytes(p, n);
+    if (n > 0)
         memset(&shadow[V2P(p) / GRAIN], (int)why, n / GRAIN);
 }
 
 void
 kasan_unpoison(const void *p, size_t n)
 {
-    if (!shadow || V2P(p) >= covered)
-        return;
-    memset(&shadow[V2P(p) / GRAIN], 0, n / GRAIN);
+    n = covered_bytes(p, n);
+    if (n > 0)
+        memset(&shadow[V2P(p) / GRAIN], 0, n / GRAIN);
     if (n % GRAIN != 0)
         shadow[(V2P(p) + n) / GRAIN] = n % GRAIN;
 }
@@ -41,7 +49,7 @@ kasan_unpoison(const void *p, size_t n)
 bool
 kasan_is(const void *p, enum poison why)
 {
-    return shadow && V2P(p) < covered && shadow[V2P(p) / GRAIN] == why;
+    return covered_bytes(p, 1) == 1 && shadow[V2P(p) / GRAIN] == why;
 }
 
 /* How many bytes of a grain may be touched, from its beginning. */
@@ -51,15 +59,16 @@ good_bytes(uint8_t grain)
     return grain == 0 ? GRAIN : grain < GRAIN ? grain : 0;
 }
 
-/* The first of the n bytes at addr that nobody may touch; 0: there is none. */
+/*
+ * The first of the n bytes at addr that nobody may touch; 0: there is none. Outside of RAM (devices,
+ * vmalloc) whatever is mapped may be.
+ */
 static inline uint64_t
 first_bad(uint64_t addr, size_t n)
 {
-    uint64_t at = V2P(addr), stop = at + n;
+    uint64_t at = V2P(addr), stop = at + covered_bytes((const void *)addr, n);
 
-    if (at >= covered || stop > covered) /* devices, vmalloc: whatever is mapped there is fine */
-        return 0;
-    for (uint64_t grain = at / GRAIN; grain * GRAIN < stop; grain++) {
+    for (uint64_t grain = at / GRAIN; at < stop && grain * GRAIN < stop; grain++) {
         if (shadow[grain] == 0)
             continue;
         uint64_t bad = MAX(at, grain * GRAIN + good_bytes(shadow[grain]));
@@ -190,8 +199,6 @@ found(uint64_t bad, uint64_t addr, size_t n, bool write, const struct frame *fra
 static inline __attribute__((always_inline)) void
 look_at(uint64_t addr, size_t n, bool write, const void *frame)
 {
-    if (!shadow || n == 0)
-        return;
     uint64_t bad = first_bad(addr, n);
     if (__builtin_expect(bad != 0, 0))
         found(bad, addr, n, write, frame);
