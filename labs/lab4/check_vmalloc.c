@@ -519,6 +519,35 @@ clear(uint64_t *table, int level, uint64_t va)
     return empty;
 }
 
+/* Objects of kmalloc's that the check has taken, linked through themselves. */
+struct object {
+    struct object *next;
+};
+static struct object *objects;
+
+static void
+give_objects_back(void)
+{
+    while (objects) {
+        struct object *o = objects;
+        objects = o->next;
+        kmfree(o);
+    }
+}
+
+static void
+forget_areas(void *unused)
+{
+    (void)unused;
+    for (struct area *a = areas; a;) {
+        struct area *next = a->next;
+        const struct is *m = model_at(a->start);
+        if (!m || !m->other)
+            kmfree(a);
+        a = next;
+    }
+}
+
 /* Only what was there before. */
 static void
 put_back(void)
@@ -526,6 +555,8 @@ put_back(void)
     struct area **link = &areas;
 
     give_back();
+    give_objects_back();
+    check_panics(forget_areas, NULL); /* who knows what is on the list */
     for (size_t i = 0; i < nmodel; i++) {
         if (model[i].other) {
             *link = model[i].other;
@@ -558,6 +589,7 @@ begin(void)
     need_pmm();
     nmodel = nkept = 0;
     eaten = NULL;
+    objects = NULL;
     for (struct area *a = areas; a; a = a->next)
         model_add(a->start, a->npages, a);
     uint64_t entry = root()[PTX(0, VMALLOC_START)];
@@ -565,13 +597,17 @@ begin(void)
         keep_tables(P2V(PTE_ADDR(entry)), 1);
     check_finally(put_back);
 
-    size_t n = AREAS_MAX;
-    void *objects[AREAS_MAX];
-    for (size_t i = 0; i < n; i++)
-        objects[i] = kmalloc(sizeof(struct area));
-    for (size_t i = 1; i < n; i++)
-        kmfree(objects[i]);
-    warm = objects[0];
+    for (size_t i = 0; i < AREAS_MAX; i++) {
+        struct object *o = kmalloc(sizeof(struct area));
+        if (o) {
+            o->next = objects;
+            objects = o;
+        }
+    }
+    warm = objects;
+    if (objects)
+        objects = objects->next;
+    give_objects_back();
 
     walk_all(check_entry);
     used_before = kmalloc_used();
@@ -691,6 +727,19 @@ short_of_memory(size_t npages, uint64_t align)
     write_area(start, npages);
 }
 
+/* No page, and nothing of kmalloc's either. */
+static void
+no_record(void)
+{
+    slabs_trim();
+    leave(0);
+    check_doing("taking all that kmalloc has for records of areas");
+    for (struct object *o; (o = kmalloc(sizeof(struct area))); objects = o)
+        o->next = objects;
+    refused(PGSIZE, PGSIZE, "there is no memory at all");
+    give_objects_back();
+}
+
 /* ---- the checks ---- */
 
 static uint64_t
@@ -756,6 +805,7 @@ CHECK(vmalloc)
 
     /* With as few pages as there can be: in tables that are there, and where two more are needed. */
     eat_all();
+    no_record();
     short_of_memory(1, PGSIZE);
     short_of_memory(3 + check_random_below(5), PGSIZE);
     short_of_memory(1, 1UL << 30);
