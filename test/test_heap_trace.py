@@ -21,10 +21,12 @@ CALLS = 1_000_000
 LIMIT = 20_000              # million instructions between two stops: a bound for what hangs
 
 
-def stop_at(g: Guest, name: str) -> None:
+def stop_at(g: Guest, name: str) -> str:
+    """Run up to there.  Returns what was printed meanwhile."""
     stop = g.machine.run(LIMIT)
     said = g.printed().decode("utf-8", "replace")
     assert stop is Stop.BREAKPOINT and g.machine.pc == g.symbol(name), f"{stop}\n{said}"
+    return said
 
 
 def heap_blocks(g: Guest) -> list[tuple[int, int]]:
@@ -52,9 +54,8 @@ def test_a_million_calls(kmalloc: str, tmp_path: Path, record_property: Callable
             stop_at(g, "trace_look")
             buddy.Pmm(g)        # raises what contradicts itself
             assert buddy.free_pages(g) <= free
-        stop_at(g, "trace_end")
+        said = stop_at(g, "trace_end")
         millions = (machine.ticks() - began) / 1000
-        said = g.printed().decode("utf-8", "replace")
         record_property("million_instructions", millions)
         print(f"{millions:.0f} million instructions\n{said}")
         assert buddy.free_pages(g) == free, "pages are lost"

@@ -469,8 +469,6 @@ static uint64_t kept[TABLES_MAX]; /* tables that there were before the check */
 static size_t nkept;
 static size_t used_before, free_before;
 
-static void *warm; /* so that kmalloc has a page for areas, whatever happens to memory */
-
 /* Memory that the check has taken so that nobody else gets it: linked through its pages. */
 static struct eaten {
     struct eaten *next;
@@ -524,13 +522,29 @@ struct object {
     struct object *next;
 };
 static struct object *objects;
+static size_t nobjects;
 
-static void
-give_objects_back(void)
+static bool
+take_object(void)
 {
-    while (objects) {
+    struct object *o = kmalloc(sizeof(struct area));
+
+    if (!o)
+        return false;
+    o->next = objects;
+    objects = o;
+    nobjects++;
+    return true;
+}
+
+/* All but n of them. */
+static void
+give_objects_back(size_t n)
+{
+    while (nobjects > n) {
         struct object *o = objects;
         objects = o->next;
+        nobjects--;
         kmfree(o);
     }
 }
@@ -555,7 +569,6 @@ put_back(void)
     struct area **link = &areas;
 
     give_back();
-    give_objects_back();
     check_panics(forget_areas, NULL); /* who knows what is on the list */
     for (size_t i = 0; i < nmodel; i++) {
         if (model[i].other) {
@@ -567,9 +580,7 @@ put_back(void)
     uint64_t *entry = &root()[PTX(0, VMALLOC_START)];
     if (*entry & PTE_P)
         clear(P2V(PTE_ADDR(*entry)), 1, VMALLOC_START & ~((1UL << PTXSHIFT(0)) - 1));
-    if (warm)
-        kmfree(warm);
-    warm = NULL;
+    give_objects_back(0);
 }
 
 static void
@@ -589,7 +600,7 @@ begin(void)
     need_pmm();
     nmodel = nkept = 0;
     eaten = NULL;
-    objects = NULL;
+    nobjects = 0;
     for (struct area *a = areas; a; a = a->next)
         model_add(a->start, a->npages, a);
     uint64_t entry = root()[PTX(0, VMALLOC_START)];
@@ -597,17 +608,9 @@ begin(void)
         keep_tables(P2V(PTE_ADDR(entry)), 1);
     check_finally(put_back);
 
-    for (size_t i = 0; i < AREAS_MAX; i++) {
-        struct object *o = kmalloc(sizeof(struct area));
-        if (o) {
-            o->next = objects;
-            objects = o;
-        }
-    }
-    warm = objects;
-    if (objects)
-        objects = objects->next;
-    give_objects_back();
+    for (size_t i = 0; i < AREAS_MAX; i++)
+        take_object();
+    give_objects_back(1); /* so that kmalloc has a page for areas, whatever happens to memory */
 
     walk_all(check_entry);
     used_before = kmalloc_used();
@@ -734,10 +737,10 @@ no_record(void)
     slabs_trim();
     leave(0);
     check_doing("taking all that kmalloc has for records of areas");
-    for (struct object *o; (o = kmalloc(sizeof(struct area))); objects = o)
-        o->next = objects;
+    for (size_t i = 0; i < 10000 && take_object(); i++)
+        ;
     refused(PGSIZE, PGSIZE, "there is no memory at all");
-    give_objects_back();
+    give_objects_back(1);
 }
 
 /* ---- the checks ---- */
