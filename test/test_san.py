@@ -12,6 +12,7 @@ from grade.elf import Elf
 from grade.guest import Guest
 from grade.machine import Machine, Stop
 from test_boot import SAN_FILES, build, sources
+from test_build import tree
 
 ROOT = Path(__file__).resolve().parent.parent
 LAST = max(lab.number for lab in labs.read(ROOT))
@@ -159,6 +160,22 @@ def test_the_checks_pass(tmp_path: Path, lab: int) -> None:
     said = boot(build(tmp_path / "obj", f"LAB={lab}", "SAN=1", "STRICT=1"), tmp_path / "run", "")
     assert "kasan: memory is watched" in said and said.count("passed!") > 3, said
     assert "FAILED" not in said and said.count("kasan") == 1, said
+
+
+def test_a_check_finds_it_in_a_student_s_kernel(tmp_path: Path) -> None:
+    """vm_free looks into a table that it has just freed; kalloc fills pages before it hands them out."""
+    root = tree(tmp_path / "tree")
+    for path, old, new in [
+        ("kern/vm.c", "    for (size_t i = 0; i < NPTE; i++) {\n        uint64_t pte = table[i];",
+         "    kfree((char *)table);\n    for (size_t i = 0; i < NPTE; i++) {\n        uint64_t pte = table[i];"),
+        ("kern/kalloc.c", "    return (char *)page;",
+         "    if (page)\n        memset(page, 5, PGSIZE);\n    return (char *)page;")]:
+        text = (root / path).read_text()
+        assert old in text
+        (root / path).write_text(text.replace(old, new))
+    said = boot(build(tmp_path / "obj", "LAB=2", "SAN=1", root=root), tmp_path / "run", "mem=16M")
+    assert re.search(r"check_vm_free: FAILED\n    kasan: use of a free page: free_table\+0x\w+ reads 8 bytes at \w+, "
+                     r"at the beginning of a page that \w+\+0x\w+ took and free_table\+0x\w+ freed", said), said
 
 
 @pytest.mark.parametrize("heap", ["slab", "heap"])
