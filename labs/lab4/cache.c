@@ -365,8 +365,8 @@ cache_alloc(struct cache *c)
 {
     struct slab *slab = c->slab;
     const struct span *front = c->nring > 0 ? c->ring[0] : NULL;
-    size_t s;
-    uint64_t bit;
+    size_t s = 0;
+    uint64_t bit = 0;
 
     call.function = "slab_alloc()";
     call.p = NULL;
