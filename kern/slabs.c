@@ -210,8 +210,6 @@ loss(unsigned order, size_t size)
     size_t bytes = (size_t)PGSIZE << order, objects = bytes / size;
     size_t spans = (objects + SPAN_OBJECTS - 1) / SPAN_OBJECTS;
 
-    if (objects == 0)
-        return ~0UL;
     return (bytes - objects * size + spans * sizeof(struct span)) * 1000 / bytes + 8UL * order;
 }
 
@@ -220,10 +218,9 @@ slab_setup(struct slab *slab, const char *name, size_t size, size_t align)
 {
     unsigned order = 0;
 
-    align = MAX(align, (size_t)SLAB_ALIGN);
     if (size == 0 || size > SLAB_MAX || align > PGSIZE || (align & (align - 1)) != 0)
         return false;
-    size = ROUNDUP(size, align);
+    size = ROUNDUP(size, MAX(align, (size_t)SLAB_ALIGN));
     for (unsigned more = 1; more < CHUNK_ORDERS; more++)
         if (loss(more, size) < loss(order, size))
             order = more;
