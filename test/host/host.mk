@@ -122,6 +122,48 @@ fuzz_pmm_LIBS := $(pool_LIBS)
 fuzz_pmm_ARGS := -max_len=400 -len_control=0
 fuzz_pmm_RUNS := 25000
 
+# Heap, caches and kmalloc, on the same machine: with caches for small sizes, and with the heap for them.
+caches_SRCS := $(pool_SRCS) kern/heap.c kern/slab.c test/host/caches.c
+caches_HELPERS := test/host/pool.c test/host/report.c test/host/objects.c
+caches_FLAGS := -DLAB=4 -DSOL=4 -O2 -include test/host/pool.h -DPOOL_CACHES
+caches_LIBS := $(pool_LIBS) -Wl,--wrap=chunk_new
+HOST_TESTS += test_slab test_kmalloc test_kmalloc_heap
+HOST_FUZZ += fuzz_heap fuzz_slab
+
+# How many calls the random runs make.
+KMALLOC_STEPS ?= 1000000
+
+test_slab_SRCS := $(caches_SRCS)
+test_slab_HELPERS := $(caches_HELPERS)
+test_slab_FLAGS := $(caches_FLAGS)
+test_slab_LIBS := $(caches_LIBS)
+
+test_kmalloc_SRCS := $(caches_SRCS)
+test_kmalloc_HELPERS := $(caches_HELPERS)
+test_kmalloc_FLAGS := $(caches_FLAGS)
+test_kmalloc_ARGS := $(KMALLOC_STEPS)
+test_kmalloc_LIBS := $(caches_LIBS)
+
+test_kmalloc_heap_SRCS := $(caches_SRCS)
+test_kmalloc_heap_HELPERS := $(caches_HELPERS)
+test_kmalloc_heap_FLAGS := $(caches_FLAGS) -DKMALLOC_HEAP=1
+test_kmalloc_heap_ARGS := $(KMALLOC_STEPS)
+test_kmalloc_heap_LIBS := $(caches_LIBS)
+
+fuzz_slab_SRCS := $(caches_SRCS)
+fuzz_slab_HELPERS := $(caches_HELPERS)
+fuzz_slab_FLAGS := $(caches_FLAGS) -DPMM_ORDERS=6 -DKCACHE_MAX=8 -DKCACHE_BATCH=3
+fuzz_slab_LIBS := $(caches_LIBS)
+fuzz_slab_ARGS := -max_len=400 -len_control=0
+fuzz_slab_RUNS := 5000
+
+fuzz_heap_SRCS := $(caches_SRCS)
+fuzz_heap_HELPERS := $(caches_HELPERS)
+fuzz_heap_FLAGS := $(fuzz_slab_FLAGS) -DKMALLOC_HEAP=1
+fuzz_heap_LIBS := $(caches_LIBS)
+fuzz_heap_ARGS := $(fuzz_slab_ARGS)
+fuzz_heap_RUNS := $(fuzz_slab_RUNS)
+
 # Also for programs that other fragments add
 HOST_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_FLAGS := -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing -iquote inc -iquote test/host \
@@ -214,14 +256,16 @@ $(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
 HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c \
-	kern/heap.c
+	kern/heap.c kern/slab.c kern/slabs.c
 coverage_O := $(HOST_O)/coverage
 coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
-coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap
+coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc test_kmalloc_heap
 coverage_PROGRAMS = $(coverage_O)/test_kalloc $(coverage_O)/test_vm $(coverage_O)/test_ram \
 	$(coverage_O)/test_memmap/test_memmap $(coverage_O)/test_frames/test_frames \
 	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2" \
-	"$(coverage_O)/test_heap/test_heap 20000"
+	"$(coverage_O)/test_heap/test_heap 20000" \
+	$(coverage_O)/test_slab/test_slab "$(coverage_O)/test_kmalloc/test_kmalloc 100000" \
+	"$(coverage_O)/test_kmalloc_heap/test_kmalloc_heap 100000"
 
 # coverage_pool NAME: its object files, without the sanitizers; of what is under test, with --coverage.
 define coverage_pool

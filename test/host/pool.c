@@ -12,6 +12,10 @@
 #include "memmap.h"
 #include "page.h"
 #include "pmm.h"
+#ifdef POOL_CACHES
+#include "caches.h"
+#include "heap.h"
+#endif
 
 /* Its state is made once in a kernel's life: a machine that starts over has to set it back. */
 #include "../../kern/ram.c" // NOLINT(bugprone-suspicious-include)
@@ -75,6 +79,20 @@ open_window(uint64_t start, uint64_t size, bool guard_it)
 
 /* ---- Starting over ---- */
 
+/* Could this be the state of what the pmm has handed out, or kalloc has? */
+static bool
+in_use(uint8_t state)
+{
+    unsigned kind = FRAME_KIND(state);
+
+#if LAB >= 4
+    if (kind == FRAME_SLAB || kind == FRAME_LARGE) {
+        return true;
+    }
+#endif
+    return kind == FRAME_USED || kind == FRAME_SHARED || state == FRAME_CACHED;
+}
+
 static uint8_t *own_state;
 static struct link *own_links[ZONES_MAX];
 static struct range taken[200]; /* from the memmap */
@@ -87,8 +105,7 @@ pool_start(uint64_t start, uint64_t size, bool guard_it)
     /* What the last machine had unguarded. */
     if (guarding) {
         for (size_t i = 0; i < frames.n; i++) {
-            unsigned kind = FRAME_KIND(frames.state[i]);
-            if (kind == FRAME_USED || kind == FRAME_SHARED || frames.state[i] == FRAME_CACHED) {
+            if (in_use(frames.state[i])) {
                 guard(pool_pa(i), (uint64_t)PGSIZE << FRAME_ORDER(frames.state[i]));
             }
         }
@@ -107,6 +124,10 @@ pool_start(uint64_t start, uint64_t size, bool guard_it)
     memset(zones, 0, sizeof(zones));
     nzones = 0;
     memset(&kmem, 0, sizeof(kmem));
+#ifdef POOL_CACHES
+    heap = (struct heap){0};
+    caches_start_over();
+#endif
     memset(banks, 0, sizeof(banks));
     memset(reserved, 0, sizeof(reserved));
     memset(usable_ranges, 0, sizeof(usable_ranges));
@@ -528,11 +549,43 @@ compare(const void *with, size_t n)
     compared += n;
 }
 
+#ifdef POOL_CACHES
+/*
+ * What is in all pages but the free ones (which are guarded), as one number: heap and caches keep in pages what
+ * they remember, too. It reads what nobody else may.
+ */
+__attribute__((no_sanitize("address"))) static uint64_t
+contents(void)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < frames.n; i++) {
+        uint8_t state = frames.state[i];
+        if (FRAME_KIND(state) == FRAME_FREE) {
+            i += (1UL << FRAME_ORDER(state)) - 1;
+        } else if (pool_pa(i) - window_start < window_size) {
+            const uint64_t *word = P2V(pool_pa(i));
+            for (size_t k = 0; k < PGSIZE / sizeof(*word); k++) {
+                uint64_t mixed = (word[k] + i * PGSIZE + k) * 0x9e3779b97f4a7c15u;
+                sum += (mixed ^ mixed >> 32) * 0x94d049bb133111ebu;
+            }
+        }
+    }
+    return sum;
+}
+#endif
+
 static void
 all_state(void (*fn)(const void *, size_t))
 {
     const struct memmap *map = memmap_get();
 
+#ifdef POOL_CACHES
+    uint64_t sum = contents();
+    fn(&sum, sizeof(sum));
+    fn(&heap, sizeof(heap));
+    caches_state(fn);
+#endif
     fn(&frames, sizeof(frames));
     fn(zones, sizeof(zones[0]) * (nzones + 1));
     fn(&kmem, sizeof(kmem));

@@ -68,7 +68,7 @@ void pool_check_locks(const char *where);
 
 /*
  * All that the code under test remembers, but for the free pages' links: its tables, lists, counts,
- * bitmaps. Take note of it; has it changed since?
+ * bitmaps; with caches (POOL_CACHES), also all that there is in memory. Take note of it; has it changed since?
  */
 void pool_save(void);
 bool pool_changed(void);
