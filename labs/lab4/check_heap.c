@@ -279,7 +279,7 @@ alloc_splits(void)
         size_t need = layout_need(request);
         for (size_t more = 0; more <= 4 * HEAP_ALIGN; more += HEAP_ALIGN) {
             size_t sizes[] = {need + more, need};
-            alloc_from(sizes, 1 + check_random_below(2), request);
+            alloc_from(sizes, check_random() % 2 ? 1 : 2, request);
         }
     }
 }

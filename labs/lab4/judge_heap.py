@@ -50,6 +50,7 @@ class Heap:
         self.starts: list[int] = []                     # of blocks, ascending
         self.blocks: dict[int, tuple[int, bool]] = {}   # address: size, in use?
         self.memory: dict[int, bytes] = {}              # what is in those in use
+        self.smashed: dict[int, bytes] = {}             # headers that somebody wrote over
         self.fences: dict[int, bytes] = {}              # nobody's memory, and what is there
 
     # --- the model -----------------------------------------------------------
@@ -112,6 +113,8 @@ class Heap:
         self.ram(at + HEADER, self.memory[at])
 
     def header(self, at: int) -> bytes:
+        if at in self.smashed:
+            return self.smashed[at]
         size, used = self.blocks[at]
         return struct.pack("<QQ", size, tag(at, size, USED if used else FREE))
 
@@ -254,8 +257,8 @@ class Heap:
             at = self.grown(order)
         if at is not None:
             if p != at + HEADER:
-                raise Disagree(f"{last}: expected {at + HEADER:#x}, in the first free block that is large enough, found "
-                               f"{p:#x}")
+                raise Disagree(f"{last}: expected {at + HEADER:#x}, in the first free block that is large enough, "
+                               f"found {p:#x}")
             self.take(at, size)
         self.check()
         return at
@@ -270,8 +273,8 @@ class Heap:
             raise Disagree(f"after {pool.last}: expected one more region, found {len(new)}")
         frame = (new[0] - KERNBASE) // PGSIZE
         if pool.free_blocks().get(frame) != best[0]:
-            raise Disagree(f"after {pool.last}: expected a new region of 2^{order} pages from the pmm, at the beginning of "
-                           f"a free block of order {best[0]}, found it at {new[0]:#x}")
+            raise Disagree(f"after {pool.last}: expected a new region of 2^{order} pages from the pmm, where a "
+                           f"block of order {best[0]} begins, found it at {new[0]:#x}")
         pool.free.difference_update(range(frame, frame + (1 << order)))
         pool.used[frame] = order
         self.regions[new[0]] = PGSIZE << order
@@ -413,8 +416,8 @@ class Early:
             bad = found ^ sum(1 << i - start for i in marked)
             if bad:
                 i = start + (bad & -bad).bit_length() - 1
-                raise Disagree(f"after {what}: expected the frame at {i * PGSIZE:#x} {'' if i in marked else 'not '}to be "
-                               f"{name}, found otherwise")
+                raise Disagree(f"after {what}: expected the frame at {i * PGSIZE:#x} {'' if i in marked else 'not '}to "
+                               f"be {name}, found otherwise")
         regions, first, free_list = read_heap(g)
         r = P2V(place * PGSIZE) if wanted else 0
         block = r + REGION if wanted else 0
@@ -567,7 +570,7 @@ def judge_heap_grow(g: Guest, rng: random.Random) -> None:
             if used and rng.random() < 0.45:
                 h.free(rng.choice(used))
             else:
-                h.alloc(rng.choice((rng.randrange(1, 600), rng.randrange(1, 5 * PGSIZE), rng.randrange(1, 40 * PGSIZE))))
+                h.alloc(rng.randrange(1, rng.choice((600, 5 * PGSIZE, 40 * PGSIZE))))
         for size in rng.sample((0, *TOO_LARGE), 4):
             h.alloc(size)
         while h.alloc(PGSIZE - REGION - HEADER) is not None:
@@ -624,15 +627,13 @@ def smash(h: Heap, at: int, rng: random.Random) -> None:
             (size, tag(at, size, FREE)), (size, 0), (0, right), (size + ALIGN, right), (size, tag(at + 16, size, USED)),
             (rng.getrandbits(64), rng.getrandbits(64)), (0x6161616161616161, 0x6161616161616161)]
     if other != at:
-        ways.append((h.blocks[other][0], tag(other, *((h.blocks[other][0], USED)))))
-    header = h.header
+        ways.append((h.blocks[other][0], tag(other, h.blocks[other][0], USED)))
     for found in rng.sample(ways, 6):
-        data = struct.pack("<QQ", *found)
-        h.ram(at, data)
-        h.header = lambda b: data if b == at else header(b)     # type: ignore[method-assign]
+        h.smashed[at] = struct.pack("<QQ", *found)
+        h.ram(at, h.header(at))
         h.refuse(at + HEADER, "has a header that was overwritten")
-        h.header = header                                       # type: ignore[method-assign]
-        h.ram(at, header(at))
+    h.smashed.clear()
+    h.ram(at, h.header(at))
 
 
 def judge_heap_refuse(g: Guest, rng: random.Random) -> None:
@@ -656,8 +657,9 @@ def judge_heap_refuse(g: Guest, rng: random.Random) -> None:
     gone: list[int] = []
     last = max(h.some(used=True))
     for at in rng.sample(used, len(used)):
-        if at == last or h.region_of(at) != h.first and sum(h.region_of(b) == h.region_of(at) for b in h.some(True)) == 1:
-            continue
+        r = h.region_of(at)
+        if at == last or r != h.first and sum(h.region_of(b) == r for b in h.some(used=True)) == 1:
+            continue                    # with it, its region would go
         h.free(at)
         gone.append(at)
         for old in {at, rng.choice(gone)}:
