@@ -273,7 +273,7 @@ class Heap:
             raise Disagree(f"after {pool.last}: expected one more region, found {len(new)}")
         frame = (new[0] - KERNBASE) // PGSIZE
         if pool.free_blocks().get(frame) != best[0]:
-            raise Disagree(f"after {pool.last}: expected a new region of 2^{order} pages from the pmm, where a "
+            raise Disagree(f"after {pool.last}: expected a new region of 2^{order} pages from the pmm, where a free "
                            f"block of order {best[0]} begins, found it at {new[0]:#x}")
         pool.free.difference_update(range(frame, frame + (1 << order)))
         pool.used[frame] = order
