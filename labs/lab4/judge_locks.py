@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import struct
 
-from grade.blocks import signed
+from grade.blocks import QUICK, signed
 from grade.buddy import locked, memory, variable
 from grade.caches import MAX, SPAN, STRUCT, Cache, Caches
 from grade.contended import FIQ, Contended
 from grade.gdb import CPSR
 from grade.guest import Guest
+from grade.machine import Stop
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 
 FAR = 600                               # instructions to follow after a lock was released
+GROWING = 2000                          # the same where pages come from the pmm in between
 AREAS = KERNBASE + (1 << 39)            # VMALLOC_START
 AREA = struct.Struct("<3Q")             # start, npages, next
 
@@ -87,6 +90,26 @@ def on_vmalloc(g: Guest, rng: random.Random) -> None:
 # --- the heap ------------------------------------------------------------
 
 
+def at_the_pmm(g: Guest, function: str, *arguments: int) -> int:
+    """A call of g's, which calls the pmm without heap_lock."""
+    machine = g.machine
+    places = [g.symbol(name) for name in ("pmm_alloc", "pmm_free", "pmm_free_range")]
+    for place in places:
+        machine.break_at(place)
+    try:
+        name, address = g.enter(function, *arguments)
+        stop = machine.run(QUICK, pc=address)
+        while stop is Stop.BREAKPOINT and machine.pc in places:
+            serving, following = struct.unpack("<HH", variable(g, "heap_lock", 4))
+            if serving != following:
+                raise Disagree(f"{function} calls {g.name(machine.pc)} while heap_lock is held")
+            stop = machine.run(QUICK, pc=machine.pc)
+    finally:
+        for place in places:
+            machine.unbreak(place)
+    return g.leave(name, stop, QUICK)
+
+
 def on_the_heap(g: Guest, rng: random.Random) -> None:
     m = Caches(g, rng, rng.randrange(40, 60))
     m.start()
@@ -108,9 +131,13 @@ def on_the_heap(g: Guest, rng: random.Random) -> None:
             call("heap_free", first + need)
             free_again(g, "heap_free")
             expect(call("heap_alloc", 2 * need - 16), first, "heap_alloc of what two free blocks have", g)
-    large = g.call("heap_alloc", 6 * PGSIZE)            # it grows, and shrinks
-    expect(large, large or 1, "heap_alloc", g)
-    g.call("heap_free", large)
+    # It grows, and shrinks.
+    contended.far = GROWING
+    for call in (contended.call, functools.partial(at_the_pmm, g)):
+        large = call("heap_alloc", 6 * PGSIZE)
+        expect(large, large or 1, "heap_alloc", g)
+        call("heap_free", large)
+        free_again(g, "heap_free")
     for size in (0, 1 << 22, M64):
         expect(g.call("heap_alloc", size), 0, "heap_alloc", g)
     while m.pool.free and (pa := g.call("pmm_alloc", 0)):
