@@ -415,9 +415,6 @@ def judge_vmalloc(g: Guest, rng: random.Random) -> None:
     pages = singles(g)
     eat(g)
     s.all = s.whole()
-    half_way(s, pages)
-    eat(g)
-    s.all = s.whole()
     short_of_memory(s, pages, rng.randrange(2, 5), PGSIZE)
     short_of_memory(s, pages, rng.randrange(1, 4), 1 << rng.randrange(21, 31))
 
@@ -434,13 +431,13 @@ def judge_vfree(g: Guest, rng: random.Random) -> None:
     mine: Callable[[], list[int]] = lambda: [start for start in s.areas if start not in s.others]
     for turn in range(3):
         g.call("kcache_drain", 64)
-        gone = rng.sample(mine(), 4)
-        for start in gone:
+        for start in rng.sample(mine(), 4):
             s.vfree(start)
-        closely = next(start for start in mine() if s.areas[start] in ((1,), (2, 3), range(2, 9))[turn])
+        closely = s.take((turn + 1) * PGSIZE)
+        s.use(closely)
         s.vfree(closely, closely=True)
         wide = max(mine(), key=lambda start: s.areas[start])
-        for bad, why in ((gone[0], "no area begins there any more"), (wide + 1, "it is not where an area begins"),
+        for bad, why in ((closely, "no area begins there any more"), (wide + 1, "it is not where an area begins"),
                          (wide + s.areas[wide] * PGSIZE, "it is the page behind an area"),
                          (wide + (s.areas[wide] - 1) * PGSIZE + (s.areas[wide] == 1), "it is inside of an area"),
                          (page, "it is a page from kalloc"), (rng.randrange(1, M64), "no area begins there"),
@@ -465,3 +462,6 @@ def judge_vfree(g: Guest, rng: random.Random) -> None:
     s.check()
     g.call("kfree", page)
     s.check_whole()
+    pages = singles(g)
+    eat(g)
+    half_way(s, pages)
