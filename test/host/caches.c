@@ -32,7 +32,9 @@ caches_records(const void *page, uint64_t *unused)
 void
 caches_state(void (*fn)(const void *, size_t))
 {
-    fn(&slabs, sizeof(slabs));
+    uint64_t first = (uint64_t)slabs;
+
+    fn(&first, sizeof(first));
     fn(&records, sizeof(records));
     fn(classes, sizeof(classes));
     fn(slab_by_size, sizeof(slab_by_size));

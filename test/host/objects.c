@@ -589,14 +589,15 @@ __wrap_chunk_new(struct slab *slab)
 static void
 guard(const struct span *span, bool guarded)
 {
-    for (size_t k = 0; k < SPAN_OBJECTS; k++) {
-        if (!(span->free >> k & 1)) {
-            continue;
-        }
+    size_t size = span->slab->size;
+
+    for (uint64_t free = span->free; free != 0; free &= free - 1) {
+        const char *p = span->base + (size_t)__builtin_ctzl(free) * size;
         if (guarded) {
-            ASAN_POISON_MEMORY_REGION(span->base + k * span->slab->size, span->slab->size);
-        } else {
-            ASAN_UNPOISON_MEMORY_REGION(span->base + k * span->slab->size, span->slab->size);
+            ASAN_POISON_MEMORY_REGION(p, size);
+        }
+        if (!guarded) {
+            ASAN_UNPOISON_MEMORY_REGION(p, size);
         }
     }
 }

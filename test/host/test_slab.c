@@ -424,7 +424,9 @@ objects_in_every_zone(void **state)
     objects_thorough = true;
     size_t zones_used = 0, n = 0;
     while (objects_kmalloc(2000, true)) {
-        size_t z = pool_zone_of(frame_index((char *)ROUNDDOWN(objects.list[n++].p, PGSIZE)));
+        const char *page = ROUNDDOWN(objects.list[n].p, PGSIZE);
+        size_t z = pool_zone_of(frame_index(page));
+        n++;
         zones_used |= 1UL << z;
     }
     assert_int_equal(zones_used, 7);
