@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 from grade.blocks import QUICK, Blocks, spare_ram
-from grade.buddy import MEMMAP, NONE, ORDERS, Pmm, memmap, variable
+from grade.buddy import FRAMES, MEMMAP, NONE, ORDERS, Pmm, memmap, variable
 from grade.guest import Guest
 from grade.view import KERNBASE, M64, P2V, PGSIZE, Disagree
 
@@ -240,8 +240,8 @@ class Heap:
                 return order
         return None
 
-    def alloc(self, size: int) -> int | None:
-        """heap_alloc.  Returns the block."""
+    def alloc(self, size: int, first: bool = True) -> int | None:
+        """heap_alloc.  Returns the block.  first: it must be in the first free block that has so much."""
         fits = 0 < size <= MAX
         at = self.fit(need(size)) if fits else None
         order = self.can_grow(size) if fits and at is None else None
@@ -255,6 +255,10 @@ class Heap:
             raise Disagree(f"{last}: expected memory, as {why}, found NULL")
         elif order is not None:
             at = self.grown(order)
+        elif not first and self.blocks.get(p - HEADER, (0, True))[1] is False:
+            at = p - HEADER
+            if self.blocks[at][0] < need(size):
+                raise Disagree(f"{last}: found {p:#x}, where only {self.blocks[at][0] - HEADER:#x} bytes are free")
         if at is not None:
             if p != at + HEADER:
                 raise Disagree(f"{last}: expected {at + HEADER:#x}, in the first free block that is large enough, "
@@ -314,13 +318,23 @@ class Heap:
             self.free(at)
 
     def refuse(self, p: int, why: str) -> None:
-        """heap_free(p) panics, and nothing has changed."""
+        """heap_free(p) panics, and nothing has changed; whether the heap was as it should be is not asked."""
         self.pool.last = f"heap_free({p & M64:#x})"
+        before = self.everything()
         message = self.g.panics("heap_free", p, limit=QUICK)
         if message is None:
             raise Disagree(f"{self.pool.last} returned, expected a panic, as that {why}")
         self.release_lock()     # whoever panics with a lock fails another check
-        self.check()
+        if self.everything() != before:
+            raise Disagree(f"{self.pool.last} panicked, as it should, but has changed the heap before")
+
+    def everything(self) -> list[bytes]:
+        """All that the heap has, and the states of the pmm's frames."""
+        ram = self.g.machine.ram
+        states = FRAMES.unpack(self.pool.frames)[3] - KERNBASE
+        return [variable(self.g, "heap", 24), ram[states:states + self.pool.n],
+                *(ram[r - KERNBASE:r - KERNBASE + size] for r, size in self.regions.items()),
+                *(ram[page - KERNBASE:page - KERNBASE + PGSIZE] for page in self.fences)]
 
     def sizes(self) -> None:
         for at in self.some(used=True):
@@ -532,27 +546,26 @@ def judge_heap_free(g: Guest, rng: random.Random) -> None:
     for regions in (((2, 0.0, 200),), ((rng.randrange(1, 9), 0.5, 700),)):
         h = made(g, rng, *regions)
         h.free_all()
-    h = made(g, rng, (4, 0.4, 400), (3, 0.4, 900), (2, 0.5, 200))
-    stay = {r: max(at for at in h.some(used=True) if h.region_of(at) == r) for r in h.regions if r != h.first}
-    for _ in range(150):
-        used = [at for at in h.some(used=True) if at not in stay.values()]
-        if used and rng.random() < 0.6:
-            h.free(rng.choice(used))
-        else:
-            h.alloc(any_size(rng, 900))
-    for at in [at for at in h.some(used=True) if at not in stay.values()]:
-        h.free(at)
+    for _ in range(3):
+        h = made(g, rng, (4, 0.4, 400), (3, 0.4, 900), (2, 0.5, 200))
+        stay = {max(at for at in h.some(used=True) if h.region_of(at) == r) for r in h.regions if r != h.first}
+        used = [at for at in h.some(used=True) if at not in stay]
+        for at in rng.sample(used, len(used)):
+            h.free(at)
 
 
 def judge_heap_grow(g: Guest, rng: random.Random) -> None:
+    def alloc(size: int) -> int | None:
+        return h.alloc(size, first=False)       # which block it takes is judge_heap_alloc's matter
+
     h = Heap(g, rng, 700)
     h.pool.free = set(range(h.first_frame, h.first_frame + 700))
     h.write()
     for order in rng.sample(range(9), 9):                   # what a block of each order holds, and one byte more
         most = (PGSIZE << order) - REGION - HEADER
-        h.alloc(most - rng.choice((0, rng.randrange(ALIGN))))
+        alloc(most - rng.choice((0, rng.randrange(ALIGN))))
         if order < 8:
-            h.alloc(most + 1)
+            alloc(most + 1)
         h.free_all()
     for _ in range(4):
         h = Heap(g, rng, rng.randrange(60, 300))
@@ -570,10 +583,10 @@ def judge_heap_grow(g: Guest, rng: random.Random) -> None:
             if used and rng.random() < 0.45:
                 h.free(rng.choice(used))
             else:
-                h.alloc(rng.randrange(1, rng.choice((600, 5 * PGSIZE, 40 * PGSIZE))))
+                alloc(rng.randrange(1, rng.choice((600, 5 * PGSIZE, 40 * PGSIZE))))
         for size in rng.sample((0, *TOO_LARGE), 4):
-            h.alloc(size)
-        while h.alloc(PGSIZE - REGION - HEADER) is not None:
+            alloc(size)
+        while alloc(PGSIZE - REGION - HEADER) is not None:
             if len(h.starts) > 400:
                 break
         h.free_all()
@@ -583,12 +596,12 @@ def judge_heap_grow(g: Guest, rng: random.Random) -> None:
     h.pool.free = set(range(first, first + (1 << ORDERS - 1)))
     h.write()
     for size in (MAX, MAX - rng.randrange(1, 5000)):
-        at = h.alloc(size)
+        at = alloc(size)
         assert at is not None
-        h.alloc(20000)
+        alloc(20000)
         h.free(at)
         h.free_all()
-    h.alloc(MAX + 1)
+    alloc(MAX + 1)
 
 
 # --- mistakes ------------------------------------------------------------
@@ -655,25 +668,27 @@ def judge_heap_refuse(g: Guest, rng: random.Random) -> None:
         h.refuse(at + HEADER, "is in no region of the heap, though it looks like a block")
     # Once, and not again; nor after its neighbours were freed as well.
     gone: list[int] = []
-    last = max(h.some(used=True))
+    stay = max(used)
     for at in rng.sample(used, len(used)):
         r = h.region_of(at)
-        if at == last or r != h.first and sum(h.region_of(b) == r for b in h.some(used=True)) == 1:
+        if at == stay or r != h.first and not {b for b in used if h.region_of(b) == r} - {at, *gone}:
             continue                    # with it, its region would go
-        h.free(at)
+        h.pool.call("heap_free", at + HEADER)
         gone.append(at)
         for old in {at, rng.choice(gone)}:
             h.refuse(old + HEADER, "has been freed")
+    again: set[int] = set()
     for _ in range(10):
-        h.alloc(any_size(rng, 300))
+        again.add(h.pool.call("heap_alloc", any_size(rng, 300)))
         for old in rng.sample(gone, min(3, len(gone))):
-            if old not in h.blocks or not h.blocks[old][1]:
+            if old + HEADER not in again:
                 h.refuse(old + HEADER, "has been freed")
-    # A region that has gone.
+    # A region that has gone, most likely.
     h = Heap(g, rng, 100)
     h.pool.free = set(range(h.first_frame + 3, h.first_frame + 90))
     h.write()
-    blocks = [at for at in (h.alloc(rng.randrange(1, 500)) for _ in range(5)) if at is not None]
-    h.free_all()
-    for at in blocks:
-        h.refuse(at + HEADER, "has been freed, and its region has gone")
+    blocks = [p for p in (h.pool.call("heap_alloc", rng.randrange(1, 500)) for _ in range(5)) if p]
+    for p in blocks:
+        h.pool.call("heap_free", p)
+    for p in blocks:
+        h.refuse(p, "has been freed, and so has all of its region")

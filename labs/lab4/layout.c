@@ -353,6 +353,22 @@ layout_take(size_t size, size_t i)
 }
 
 void *
+layout_take_any(size_t size)
+{
+    size_t need = layout_need(size);
+
+    check_doing("heap_alloc(%lu)", size);
+    char *p = heap_alloc(size);
+    EXPECT(p, "expected memory, as there is a free block that is large enough, found NULL");
+    size_t i = layout_find((const struct block *)(void *)(p - BLOCK_HEADER));
+    EXPECT(i < layout.npieces && !layout.piece[i].used && layout.piece[i].size >= need,
+           "found %p: expected the memory of a free block that is large enough", (void *)p);
+    layout_took(i, need);
+    layout_check();
+    return p;
+}
+
+void *
 layout_alloc(size_t size)
 {
     size_t i = layout.npieces;
@@ -390,6 +406,20 @@ layout_free(size_t i)
         i--;
     }
     return i;
+}
+
+UNCHECKED uint64_t
+layout_sum(void)
+{
+    uint64_t sum = (uint64_t)heap.regions ^ (uint64_t)heap.first * 3 ^ (uint64_t)heap.free_list * 5;
+
+    for (size_t n = 0; n < layout.nregions; n++) {
+        const uint64_t *word = (const uint64_t *)(const void *)layout.region[n].at;
+        const uint64_t *stop = word + layout.region[n].size / sizeof(*word);
+        while (word < stop)
+            sum = (sum ^ *word++) * 0x9e3779b97f4a7c15 + 1;
+    }
+    return sum;
 }
 
 char *

@@ -68,11 +68,16 @@ size_t layout_need(size_t size);
 
 /* heap_alloc(size), that is to take this block of the model (from layout_fit). Returns the memory. */
 void *layout_take(size_t size, size_t i);
+/* heap_alloc(size), that is to take some block that is large enough. */
+void *layout_take_any(size_t size);
 /* heap_alloc(size), whatever comes of it; no region may be had. */
 void *layout_alloc(size_t size);
 
 /* heap_free of block i, which is in use. Returns the index of the free block that it is now part of. */
 size_t layout_free(size_t i);
+
+/* A sum of all there is in the regions, and of heap: has anything changed? */
+uint64_t layout_sum(void);
 
 /* The memory of block i. A random one that is in use (or free); npieces: there is none. */
 char *layout_memory(size_t i);
