@@ -25,6 +25,7 @@ SPAN_BITS = 0xFFFF << 48
 SIZES = (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536,
          1792, 2048)
 KMALLOC_MAX = 4 << 20
+SOME = 300              # free frames that are compared when a chunk is made of some
 
 
 def rounded(size: int, align: int) -> int:
@@ -105,6 +106,7 @@ class Caches:
         self.caches: list[Cache] = []
         self.large: dict[int, int] = {}                 # frame: order
         self.content: dict[int, bytes] = {}             # address of a chunk: what is in it
+        self.before: dict[int, bytes] = {}              # and in some free frames, before a call
 
     # --- setting up ----------------------------------------------------------
 
@@ -208,6 +210,11 @@ class Caches:
         chunk = Chunk(first, base)
         self.pool.free -= frames
         self.content[base] = memory(self.g, base, PGSIZE << c.order, "a chunk")
+        for f in frames & self.before.keys():
+            if self.g.phys(f * PGSIZE, PGSIZE) != self.before[f]:
+                raise Disagree(f"after {self.pool.last}: what is in the new chunk at {base:#x} was changed, expected that "
+                               "objects are not touched, be they free or in use")
+        self.before = {}
         c.chunks.append(chunk)
         self.take_records(first)
         return chunk
@@ -348,9 +355,11 @@ class Caches:
 
     # --- calls ---------------------------------------------------------------
 
-    def alloc(self, c: Cache, call: Callable[[], int] | None = None) -> int | None:
-        """slab_alloc, or another function that takes an object of this cache."""
+    def alloc(self, c: Cache, call: Callable[[], int] | None = None, clean: bool = True) -> int | None:
+        """slab_alloc, or another function that takes an object of this cache.  clean: it writes nothing there."""
         had = {chunk.first for chunk in c.chunks}
+        if not c.ring and clean:
+            self.before = {f: self.g.phys(f * PGSIZE, PGSIZE) for f in sorted(self.pool.free)[:SOME]}
         front = c.span_of(c.ring[0]) if c.ring else None
         p = call() if call else self.pool.call("slab_alloc", c.at)
         if front is None:
@@ -377,6 +386,7 @@ class Caches:
             self.trimmed()
         possible = any(order >= c.order for order in whole(self.pool.free).values())
         if p == 0:
+            self.before = {}
             if possible and len(self.pool.free) > 1 << c.order:
                 raise Disagree(f"{self.pool.last} returned NULL, expected an object of a new chunk: the pmm has "
                                f"{len(self.pool.free)} free pages")

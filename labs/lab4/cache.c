@@ -206,9 +206,9 @@ has_none_in_use(const struct cache *c, const struct cache_chunk *chunk)
 UNCHECKED static void
 ring_front(struct cache *c, const struct span *span)
 {
-    memmove(&c->ring[1], &c->ring[0], c->nring * sizeof(c->ring[0]));
+    for (size_t i = c->nring++; i > 0; i--)
+        c->ring[i] = c->ring[i - 1];
     c->ring[0] = span;
-    c->nring++;
 }
 
 /* The spans first to first + n - 1 leave the model's ring. */
@@ -327,7 +327,8 @@ compare(struct cache *c, const struct span *moved, bool may_stay)
               "the ring's spans are in another order than expected (%s)",
               moved ? "those of the chunk that has no object in use any more at the end"
                     : "one that was full goes to the front");
-    memcpy(c->ring, found, n * sizeof(found[0]));
+    for (size_t i = 0; i < n; i++)
+        c->ring[i] = found[i];
 }
 
 void
@@ -346,6 +347,29 @@ what_is_at(const struct slab *slab, const struct span *first)
     return first->slab == slab ? "is behind the last object" : "is another cache's";
 }
 
+static size_t constructed, construct_size;
+
+static void
+cache_construct(void *p)
+{
+    constructed++;
+    fill(p, construct_size, FREED);
+}
+
+void
+cache_set_construct(struct cache *c)
+{
+    constructed = 0;
+    construct_size = c->slab->size;
+    c->slab->construct = cache_construct;
+}
+
+size_t
+cache_constructed(void)
+{
+    return constructed;
+}
+
 /* A chunk that the model did not know. */
 static struct cache_chunk *
 learn(struct cache *c, struct span *first)
@@ -355,8 +379,10 @@ learn(struct cache *c, struct span *first)
     EXPECT_OF(c, c->nchunks < CACHE_CHUNKS, "the cache has more than %d chunks", CACHE_CHUNKS);
     *chunk = (struct cache_chunk){.first = first, .base = first->base};
     c->nchunks++;
-    for (size_t s = c->slab->spans; s-- > 0;)
+    for (size_t s = c->slab->spans; s-- > 0;) {
         ring_front(c, &first[s]);
+        chunk->marked[s] = c->slab->construct == cache_construct ? ~0UL : 0;
+    }
     return chunk;
 }
 

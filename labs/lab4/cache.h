@@ -46,6 +46,10 @@ void cache_free(struct cache *c, void *p);
 /* slab_alloc without memory: expected to give NULL, and to change nothing. */
 void cache_alloc_none(struct cache *c);
 
+/* Let the cache (only this one) have a constructor: what it has done to free objects must stay. How many? */
+void cache_set_construct(struct cache *c);
+size_t cache_constructed(void);
+
 /* What kmfree has done, or slab_free: the model learns of it, and all is compared. */
 void cache_freed(struct cache *c, const void *p, const struct span *kept_before);
 

@@ -171,15 +171,6 @@ CHECK(slab_create)
 
 /* ---- slab_alloc ---- */
 
-static size_t constructed;
-
-static void
-construct(void *p)
-{
-    (void)p;
-    constructed++;
-}
-
 /* Objects of some chunks, then of places that become free here and there, then of new chunks again. */
 static void
 alloc_some(struct form form)
@@ -187,13 +178,12 @@ alloc_some(struct form form)
     struct cache *c = cache_new(form.size, form.align);
     size_t n = MIN(c->slab->objects * 3 + 1, 400U);
 
-    constructed = 0;
-    c->slab->construct = construct;
+    cache_set_construct(c);
     for (size_t i = 0; i < n; i++)
         cache_alloc(c);
-    EXPECT(constructed == c->nchunks * c->slab->objects,
+    EXPECT(cache_constructed() == c->nchunks * c->slab->objects,
            "the constructor was called for %lu objects, expected it for the %lu of %lu chunks",
-           constructed, c->nchunks * c->slab->objects, c->nchunks);
+           cache_constructed(), c->nchunks * c->slab->objects, c->nchunks);
     for (size_t turn = 0; turn < 3; turn++) {
         for (size_t i = check_random_below(MIN(n, 40UL)); i > 0; i--)
             cache_release(c, cache_pick(c));
@@ -326,7 +316,7 @@ static void
 free_chunks(struct form form)
 {
     struct cache *c = cache_new(form.size, form.align);
-    char *base[4];
+    char *base[4] = {NULL};
     size_t n = 0;
 
     while (c->nchunks < 4 || c->nring > 0) {

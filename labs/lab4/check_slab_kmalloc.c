@@ -48,7 +48,7 @@ order_of(size_t size)
 {
     unsigned order = 0;
 
-    while ((size_t)PGSIZE << order < size)
+    while (order < PMM_ORDERS && (size_t)PGSIZE << order < size)
         order++;
     return order;
 }
@@ -83,12 +83,12 @@ check_piece(const char *p, size_t size)
     EXPECT((uint64_t)p % 16 == 0, "found %p: expected a multiple of 16", p);
     if (is_large(size)) {
         unsigned order = order_of(size);
+        there = (size_t)PGSIZE << order;
         EXPECT(!first && (uint64_t)p % PGSIZE == 0, "found %p: expected a block of the pmm", p);
         EXPECT(state_of(p) == FRAME_LARGE + order,
                "found %p, where the state of the page is 0x%x: expected a block of order %u, "
                "FRAME_LARGE + %u",
                p, state_of(p), order, order);
-        there = (size_t)PGSIZE << order;
     } else if (KMALLOC_HEAP) {
         EXPECT(!first && is_of_heap(p), "found %p: expected memory of the heap", p);
         there = ((const struct block *)(const void *)(p - BLOCK_HEADER))->size - BLOCK_HEADER;

@@ -15,8 +15,8 @@ from grade.guest import Guest
 from grade.machine import Stop
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 
-FAR = 600                               # instructions to follow after a lock was released
-GROWING = 2000                          # the same where pages come from the pmm in between
+FAR = 400                               # instructions to follow after a lock was released
+GROWING = 1500                          # the same where pages come from the pmm in between
 AREAS = KERNBASE + (1 << 39)            # VMALLOC_START
 AREA = struct.Struct("<3Q")             # start, npages, next
 
@@ -183,8 +183,6 @@ def on_caches(g: Guest, rng: random.Random) -> None:
         m.pool.caller = contended.taking
         while c.ring and len(c.objects_in_use()) < 60:
             m.alloc(c)
-        if not c.ring:
-            m.alloc(c)                                  # of a new chunk
         m.pool.caller = g.call
         m.refuses("slab_free", c.chunks[0].base + 1, "is inside of an object", c.at)
         m.refuses("kmfree", c.chunks[0].base + 1, "is inside of an object")
@@ -193,6 +191,20 @@ def on_caches(g: Guest, rng: random.Random) -> None:
         m.refuses("slab_free", p, "is free already", c.at)
         m.refuses("slab_free", g.symbol("slabs"), "is no object", c.at)
         panics(g, "slab_destroy", c.at)
+    c = m.setup(rng.randrange(600, MAX))                # chunks come and go
+    contended = Contended(g, rng, "slab_lock", lambda: spans(m, c), GROWING)
+    m.pool.caller = contended.call
+    m.alloc(c)
+    m.pool.caller = contended.taking
+    while c.ring or len(c.chunks) < 2:
+        m.alloc(c)
+    last = c.objects_in_use()
+    for p in last[1:]:
+        m.release(c, p)
+    contended.far = FAR
+    m.pool.caller = contended.call
+    m.release(c, last[0])
+    m.pool.caller = g.call
     for size in (0, 1 << 40, M64):
         expect(g.call("kmalloc", size), 0, "kmalloc", g)
     pmm = Contended(g, rng, "pmm_lock", lambda: b"", 1)

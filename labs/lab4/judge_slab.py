@@ -51,12 +51,8 @@ def judge_slab_create(g: Guest, rng: random.Random) -> None:
         if p == 0:
             raise Disagree(f"{m.pool.last} returned NULL, expected a cache")
         cache = m.adopt(p, rounded(size, align), max(align, ALIGN), name)
+        m.alloc(behind, lambda: p, clean=False)
         chunk = behind.chunk_at(p)                      # what is in it, is the cache's
-        if chunk is None:
-            m.alloc(behind, lambda: p)
-            chunk = behind.chunk_at(p)
-        else:
-            m.alloc(behind, lambda: p) if (p - chunk.base) // behind.size not in chunk.used else None
         assert chunk is not None
         m.content[chunk.base] = g.phys(chunk.base - KERNBASE, PGSIZE << behind.order)
         m.check()
@@ -80,7 +76,7 @@ def judge_slab_create(g: Guest, rng: random.Random) -> None:
             raise Disagree(f"after {m.pool.last}: a cache is on the list of all caches, expected none")
     while behind.ring:                                  # nothing left
         m.alloc(behind)
-    m.pool.free and exhaust(m)
+    exhaust(m)
     none(m, "slab_create", g.symbol("slabs"), 100, 0)
     none(m, "slab_create", g.symbol("slabs"), 0, 0)
 
@@ -227,7 +223,7 @@ def judge_slab_destroy(g: Guest, rng: random.Random) -> None:
         p = g.call("slab_create", g.symbol("slabs"), size, align)
         if p == 0:
             raise Disagree(f"slab_create({size}, {align}) returned NULL, expected a cache")
-        m.alloc(behind, lambda p=p: p)                  # type: ignore[misc]
+        m.alloc(behind, lambda p=p: p, clean=False)     # type: ignore[misc]
         c = m.adopt(p, rounded(size, align), max(align, ALIGN))
         if turn % 3:
             m.make(c, rng.randrange(1, 4), 0.1 if size < 50 else 0.5)
@@ -373,7 +369,7 @@ def zeroed(m: Caches, c: Cache, size: int) -> None:
                 raise Disagree(f"{m.pool.last} returned {p:#x}, and has written before or behind that object")
             m.content[base] = now
         return p
-    m.alloc(c, call)
+    m.alloc(c, call, clean=False)
 
 
 def judge_kmfree(g: Guest, rng: random.Random) -> None:
