@@ -173,12 +173,12 @@ def on_caches(g: Guest, rng: random.Random) -> None:
             for mask in masks(g):
                 g.home[CPSR] = mask
                 m.pool.caller = caller
-                if c is small:
-                    m.alloc(c, lambda: m.pool.call("kmalloc", c.size))
-                    m.release(c, rng.choice(c.objects_in_use()), "kmfree")
-                else:
-                    m.alloc(c)
-                    m.release(c, rng.choice(c.objects_in_use()))
+                for _ in range(2):
+                    if c is small:
+                        m.alloc(c, lambda: m.pool.call("kmalloc", c.size))
+                    else:
+                        m.alloc(c)
+                m.release(c, rng.choice(c.objects_in_use()), "kmfree" if c is small else "slab_free")
                 m.release(c, rng.choice(c.objects_in_use()), "kmfree")
         m.pool.caller = contended.taking
         while c.ring and len(c.objects_in_use()) < 60:
