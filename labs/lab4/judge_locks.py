@@ -133,10 +133,10 @@ def on_the_heap(g: Guest, rng: random.Random) -> None:
             expect(call("heap_alloc", 2 * need - 16), first, "heap_alloc of what two free blocks have", g)
     # It grows, and shrinks.
     contended.far = GROWING
-    for call in (contended.call, functools.partial(at_the_pmm, g)):
-        large = call("heap_alloc", 6 * PGSIZE)
+    for caller in (contended.call, functools.partial(at_the_pmm, g)):
+        large = caller("heap_alloc", 6 * PGSIZE)
         expect(large, large or 1, "heap_alloc", g)
-        call("heap_free", large)
+        caller("heap_free", large)
         free_again(g, "heap_free")
     for size in (0, 1 << 22, M64):
         expect(g.call("heap_alloc", size), 0, "heap_alloc", g)
