@@ -104,6 +104,7 @@ class Caches:
         for start, n in made:
             self.pool.free.update(range(start, start + n))
         self.caches: list[Cache] = []
+        self.exact = False      # is it looked at what slab_free does with empty chunks, and with the ring's order?
         self.large: dict[int, int] = {}                 # frame: order
         self.content: dict[int, bytes] = {}             # address of a chunk: what is in it
         self.before: dict[int, bytes] = {}              # and in some free frames, before a call
@@ -432,7 +433,7 @@ class Caches:
         if not c.free(chunk, s):
             c.ring.insert(0, record)
         chunk.used.remove(k)
-        if not chunk.used and c.empty is not chunk:
+        if self.exact and not chunk.used and c.empty is not chunk:
             before = c.empty
             c.empty = chunk
             mine = [chunk.first + i * SPAN.size for i in range(c.spans)]
@@ -440,7 +441,19 @@ class Caches:
             if before is not None and not before.used:
                 self.forget(c, before)
         call()
+        if not self.exact:
+            self.adopt_ring(c)
         self.check()
+
+    def adopt_ring(self, c: Cache) -> None:
+        """Empty chunks may be gone or not, one may be the one to keep, and the ring may be in any order."""
+        slabs = Pmm(self.g).slabs
+        for chunk in [k for k in c.chunks if not k.used and (k.base - KERNBASE) // PGSIZE not in slabs]:
+            self.forget(c, chunk)
+        c.empty = next((k for k in c.chunks if k.first == self.fields(c.at)[0]), None)
+        ring = self.read_ring(c)
+        if sorted(ring) == sorted(c.ring):
+            c.ring = ring
 
     def refuses(self, function: str, p: int, why: str, *before: int) -> None:
         """A panic that says p, and nothing has changed."""

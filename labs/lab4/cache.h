@@ -15,6 +15,7 @@ struct cache {
     struct slab *slab;
     struct slab own; /* where slab points to, unless slab_create made it */
     size_t align;
+    bool exact; /* what slab_free does with empty chunks, and with the ring's order, is looked at */
     size_t in_use;
     size_t nchunks;
     struct cache_chunk {

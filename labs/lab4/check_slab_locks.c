@@ -526,6 +526,7 @@ need_all(void)
     EXPECT(heap_free_bytes(heap.first) > free,
            "the block is still in use: write heap_free in kern/heap.c");
     heap_restore();
+    check_doing("kmalloc(100)");
     start_kmalloc();
     stop_kmalloc();
     check_doing("vmalloc(2 * PGSIZE)");
