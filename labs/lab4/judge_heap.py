@@ -317,13 +317,16 @@ class Heap:
         for at in used:
             self.free(at)
 
-    def refuse(self, p: int, why: str) -> None:
-        """heap_free(p) panics, and nothing has changed; whether the heap was as it should be is not asked."""
+    def refuse(self, p: int, why: str, says: bool = False) -> None:
+        """heap_free(p) panics, and nothing has changed; whether the heap was as it should be is not asked.  says: the
+        panic has the address."""
         self.pool.last = f"heap_free({p & M64:#x})"
         before = self.everything()
         message = self.g.panics("heap_free", p, limit=QUICK)
         if message is None:
             raise Disagree(f"{self.pool.last} returned, expected a panic, as that {why}")
+        if says and f"{p:x}" not in message.lower() and f"{p - HEADER:x}" not in message.lower():
+            raise Disagree(f"{self.pool.last} panicked with {message!r}, expected the address in it")
         self.release_lock()     # whoever panics with a lock fails another check
         if self.everything() != before:
             raise Disagree(f"{self.pool.last} panicked, as it should, but has changed the heap before")
@@ -546,12 +549,33 @@ def judge_heap_free(g: Guest, rng: random.Random) -> None:
     for regions in (((2, 0.0, 200),), ((rng.randrange(1, 9), 0.5, 700),)):
         h = made(g, rng, *regions)
         h.free_all()
-    for _ in range(3):
-        h = made(g, rng, (4, 0.4, 400), (3, 0.4, 900), (2, 0.5, 200))
+    for turn in range(3):
+        h = made(g, rng, (4, 0.4, 400), (3, 0.4, 900), (2, 0.5, 200), gap=turn)
         stay = {max(at for at in h.some(used=True) if h.region_of(at) == r) for r in h.regions if r != h.first}
         used = [at for at in h.some(used=True) if at not in stay]
         for at in rng.sample(used, len(used)):
             h.free(at)
+
+
+    # The last block of a region: what follows is another region that begins with a free block, or nobody's memory
+    # that looks like a free block.
+    h = Heap(g, rng, 20)
+    for page, sizes in ((2, ((64, True), (96, False), (48, True))), (4, ((80, False), (64, True)))):
+        pages = 2
+        at = h.page(page) + REGION
+        h.regions[h.page(page)] = pages * PGSIZE
+        for size, used_here in sizes:
+            h.put(at, size, used_here)
+            at += size
+        h.put(at, h.page(page + pages) - at, True)
+    h.first = h.page(2)
+    h.write()
+    behind = h.page(6)
+    size = rng.randrange(LEAST, 900, ALIGN)
+    h.fences[behind] = (struct.pack("<QQQ", size, tag(behind, size, FREE), 0) + h.fences[behind])[:PGSIZE]
+    h.ram(behind, h.fences[behind])
+    for page in (4, 6):
+        h.free(max(at for at in h.starts if at < h.page(page)))
 
 
 def judge_heap_grow(g: Guest, rng: random.Random) -> None:
@@ -676,7 +700,7 @@ def judge_heap_refuse(g: Guest, rng: random.Random) -> None:
         h.pool.call("heap_free", at + HEADER)
         gone.append(at)
         for old in {at, rng.choice(gone)}:
-            h.refuse(old + HEADER, "has been freed")
+            h.refuse(old + HEADER, "has been freed", says=True)
     again: set[int] = set()
     for _ in range(10):
         again.add(h.pool.call("heap_alloc", any_size(rng, 300)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import struct
+from collections.abc import Callable
 
 from grade.blocks import QUICK, signed
 from grade.buddy import locked, memory, variable
@@ -133,7 +134,8 @@ def on_the_heap(g: Guest, rng: random.Random) -> None:
             expect(call("heap_alloc", 2 * need - 16), first, "heap_alloc of what two free blocks have", g)
     # It grows, and shrinks.
     contended.far = GROWING
-    for caller in (contended.call, functools.partial(at_the_pmm, g)):
+    callers: tuple[Callable[..., int], ...] = (contended.call, functools.partial(at_the_pmm, g))
+    for caller in callers:
         large = caller("heap_alloc", 6 * PGSIZE)
         expect(large, large or 1, "heap_alloc", g)
         caller("heap_free", large)
