@@ -150,6 +150,13 @@ test_kmalloc_heap_FLAGS := $(caches_FLAGS) -DKMALLOC_HEAP=1
 test_kmalloc_heap_ARGS := $(KMALLOC_STEPS)
 test_kmalloc_heap_LIBS := $(caches_LIBS)
 
+HOST_TESTS += test_vmalloc
+
+test_vmalloc_SRCS := $(caches_SRCS) kern/vmalloc.c kern/vm.c
+test_vmalloc_HELPERS := $(caches_HELPERS)
+test_vmalloc_FLAGS := $(caches_FLAGS) -DPOOL_TLB
+test_vmalloc_LIBS := $(caches_LIBS)
+
 fuzz_slab_SRCS := $(caches_SRCS)
 fuzz_slab_HELPERS := $(caches_HELPERS)
 fuzz_slab_FLAGS := $(caches_FLAGS) -DPMM_ORDERS=6 -DKCACHE_MAX=8 -DKCACHE_BATCH=3
@@ -256,15 +263,17 @@ $(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
 HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c \
-	kern/heap.c kern/slab.c kern/slabs.c
+	kern/heap.c kern/slab.c kern/slabs.c kern/vmalloc.c
 coverage_O := $(HOST_O)/coverage
 coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
-coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc test_kmalloc_heap
+coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc test_kmalloc_heap \
+	test_vmalloc
 coverage_PROGRAMS = $(coverage_O)/test_kalloc $(coverage_O)/test_vm $(coverage_O)/test_ram \
 	$(coverage_O)/test_memmap/test_memmap $(coverage_O)/test_frames/test_frames \
 	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2" \
 	"$(coverage_O)/test_heap/test_heap 20000" \
-	$(coverage_O)/test_slab/test_slab "$(coverage_O)/test_kmalloc/test_kmalloc 100000" \
+	$(coverage_O)/test_slab/test_slab $(coverage_O)/test_vmalloc/test_vmalloc \
+	"$(coverage_O)/test_kmalloc/test_kmalloc 100000" \
 	"$(coverage_O)/test_kmalloc_heap/test_kmalloc_heap 100000"
 
 # coverage_pool NAME: its object files, without the sanitizers; of what is under test, with --coverage.

@@ -19,7 +19,7 @@
 #define CACHES_MAX 64
 
 struct objects objects;
-bool objects_thorough;
+bool objects_thorough, objects_unguarded;
 static bool saved; /* since then, nothing has changed */
 
 static uint64_t used[GRANULES / 64]; /* a bit for each granule: part of an object in use */
@@ -578,7 +578,7 @@ __wrap_chunk_new(struct slab *slab)
     pool_check_locks("chunk_new returned");
     if (first && writable) {
         new_chunk = first;
-    } else if (first) {
+    } else if (first && !objects_unguarded) {
         ASAN_POISON_MEMORY_REGION(first->base, PGSIZE << slab->order);
     }
     return first;

@@ -34,6 +34,9 @@ extern struct objects {
 /* After every call, look at all there is? Else only at what is quick. */
 extern bool objects_thorough;
 
+/* For code that calls kmalloc itself: free objects of new chunks are not guarded. */
+extern bool objects_unguarded;
+
 /* A machine with memory at this address, in banks; slabs_init; and no heap. The table begins there, too. */
 void objects_start(uint64_t start, size_t npages);
 /* A bank of n frames from this one of the table on, all of them free. */

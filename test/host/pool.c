@@ -97,7 +97,8 @@ static uint8_t *own_state;
 static struct link *own_links[ZONES_MAX];
 static struct range taken[200]; /* from the memmap */
 static size_t ntaken;
-static struct spinlock *held;
+static struct spinlock *held, *outer; /* outer: taken before held */
+const struct spinlock *pool_outer;
 
 void
 pool_start(uint64_t start, uint64_t size, bool guard_it)
@@ -134,7 +135,8 @@ pool_start(uint64_t start, uint64_t size, bool guard_it)
     nbanks = nreserved = nusable = 0;
     limit = UINT64_MAX;
     phystop = 0;
-    held = NULL;
+    held = outer = NULL;
+    pool_outer = NULL;
     pool_locked = 0;
     pool_fail(0);
     pool_forged = 0;
@@ -254,7 +256,8 @@ pool_link(size_t i)
 
 /* ---- Locks ---- */
 
-static uint64_t mask;
+/* The interrupt mask that spin_lock has returned for the lock that is held, and for one around it. */
+static uint64_t mask, outer_mask, next_mask;
 
 /* What each lock contains between two calls, as nobody else is to write to it: tickets, as in a real one. */
 static struct {
@@ -289,19 +292,22 @@ spin_lock(struct spinlock *lock)
         pool_meanwhile = NULL;
         other_core();
     }
-    if (held == lock) {
+    if (held == lock || outer == lock) {
         broken("%s is taken twice", lock->name);
     }
-    if (held) {
+    if (held && (held != pool_outer || (lock != &kmem_lock && lock != &pmm_lock))) {
         broken("%s is taken with %s held", lock->name, held->name);
     }
     if (lock->word != *word_of(lock)) {
         broken("%s has been written to", lock->name);
     }
+    outer = held;
+    outer_mask = mask;
     held = lock;
     lock->next++;
     pool_locked++;
-    mask = mask * 0x5851f42d4c957f2du + 0x14057b7ef767814fu; /* any number, another every time */
+    next_mask = next_mask * 0x5851f42d4c957f2du + 0x14057b7ef767814fu; /* any, another every time */
+    mask = next_mask;
     return mask;
 }
 
@@ -316,7 +322,9 @@ spin_unlock(struct spinlock *lock, uint64_t flags)
     }
     lock->serving++;
     *word_of(lock) = lock->word;
-    held = NULL;
+    held = outer;
+    mask = outer_mask;
+    outer = NULL;
 }
 
 size_t
@@ -335,7 +343,7 @@ spinlocks_reset(const char **name)
 void
 pool_check_locks(const char *where)
 {
-    if (held) {
+    if (held && held != pool_outer) {
         broken("%s: %s is held", where, held->name);
     }
 }

@@ -16,6 +16,14 @@
 extern uint64_t machine_kernbase;
 #define KERNBASE machine_kernbase
 
+#ifdef POOL_TLB
+/* In place of inc/tlb.h: the test has these. */
+#define INC_TLB_H
+void pte_sync(void);
+void tlb_flush_all(void);
+void tlb_flush_page(const void *va);
+#endif
+
 /*
  * Start over: the machine has no banks; no memmap, no pmm, nothing in the cache. There is memory at the
  * physical addresses [start, start + size). AddressSanitizer guards those of its pages that nobody may
@@ -61,6 +69,10 @@ extern int pool_panics;
 
 /* Called once, before the next lock is taken: what another core does just then. */
 extern void (*pool_meanwhile)(void);
+
+/* While this one is held, those of kalloc and the pmm may be taken. NULL, as after pool_start: no second one. */
+struct spinlock;
+extern const struct spinlock *pool_outer;
 
 /* How many locks were taken since pool_start. Is none held now? */
 extern size_t pool_locked;
