@@ -529,6 +529,7 @@ need_all(void)
     check_doing("kmalloc(100)");
     start_kmalloc();
     stop_kmalloc();
+    need_cache();
     check_doing("vmalloc(2 * PGSIZE)");
     start_vmalloc();
     check_doing("vfree(%p)", area);

@@ -607,7 +607,7 @@ keep_tables(uint64_t *table, int level)
 static void
 begin(void)
 {
-    need_pmm();
+    need_cache();
     nmodel = nkept = 0;
     eaten = NULL;
     nobjects = 0;
@@ -671,6 +671,7 @@ eat_all(void)
 {
     check_doing("taking all memory");
     slabs_trim();
+    kcache_drain(kmem.count); /* not every pmm_alloc does it */
     nsingles = 0;
     for (size_t i = 0; i < 2 * SINGLES; i++) {
         uint64_t pa = pmm_alloc(0);
@@ -713,6 +714,7 @@ let_have(size_t n)
 static void
 leave(size_t n)
 {
+    kcache_drain(kmem.count);
     for (uint64_t pa; (pa = pmm_alloc(0)) != 0;)
         eat(pa, 0);
     let_have(n);

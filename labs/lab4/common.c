@@ -25,6 +25,20 @@ need_pmm(void)
     check_doing("%s", "");
 }
 
+void
+need_cache(void)
+{
+    need_pmm();
+    EXPECT(kmem.count > 0 || !kmem.free_list,
+           "kmem.count is 0 though there are pages on the list: extend kalloc and kfree in "
+           "kern/kalloc.c first (lab 3)");
+    check_doing("kalloc()");
+    char *page = kalloc();
+    EXPECT(page, "expected a page, found NULL: extend kalloc in kern/kalloc.c first (lab 3)");
+    kfree(page);
+    check_doing("%s", "");
+}
+
 size_t
 pages_free(void)
 {

@@ -15,6 +15,9 @@ void need_pmm(void);
 void need_heap_alloc(void); /* check_heap.c */
 void need_heap_free(void);
 
+/* The same for kalloc: it must be the cache over the pmm that lab 3 makes of it, as vmalloc's pages come from it. */
+void need_cache(void);
+
 /*
  * How many pages nobody has: in the pmm's free blocks, or on kalloc's list. Empty chunks that the caches
  * keep have gone back before (slabs_trim).
