@@ -173,7 +173,7 @@ class Caches:
                 chunk.used = set(range(c.objects))
         c.ring = [chunk.first + s * SPAN.size for chunk in c.chunks for s in range(c.spans) if c.free(chunk, s)]
         rng.shuffle(c.ring)
-        c.empty = rng.choice([*c.chunks, None])
+        c.empty = rng.choice([*c.chunks, None]) if self.exact else None
         self.write(c)
         self.check()
 
