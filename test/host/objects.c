@@ -90,6 +90,68 @@ name_of(enum object_kind kind)
     return kind == OBJECT_CACHED ? "cached" : kind == OBJECT_HEAP ? "the heap's" : "large";
 }
 
+/* ---- Locks ---- */
+
+static uint64_t
+mix(uint64_t sum, uint64_t number)
+{
+    return (sum ^ number) * 0x9e3779b97f4a7c15u;
+}
+
+/* What slab_lock is for: all rings, as a number. */
+static uint64_t
+rings(void)
+{
+    uint64_t sum = 0;
+
+    for (const struct slab *slab = caches_first(); slab; slab = slab->next) {
+        const struct span *span = &slab->head;
+        size_t n = 0;
+        sum = mix(mix(sum, (uint64_t)slab->empty), slab->chunks);
+        do {
+            sum = mix(mix(mix(sum, (uint64_t)span->next), (uint64_t)span->prev), span->free);
+            span = span->next;
+        } while (span != &slab->head && ++n < FRAMES_MAX);
+    }
+    return sum;
+}
+
+/* What heap_lock is for: regions and free blocks. */
+static uint64_t
+free_blocks(void)
+{
+    uint64_t sum = mix((uint64_t)heap.regions, (uint64_t)heap.first);
+    size_t n = 0;
+
+    for (const struct block *b = heap.free_list; b && ++n < GRANULES; b = b->next) {
+        sum = mix(mix(sum, (uint64_t)b), b->size);
+    }
+    return sum;
+}
+
+/* Nothing of that changes while its lock is not held. */
+static void
+look(const struct spinlock *lock, bool taken)
+{
+    static uint64_t released[2];
+    static bool known[2];
+    bool of_heap = lock == &heap_lock;
+
+    if (!of_heap && lock != &slab_lock) {
+        return;
+    }
+    if (!objects_thorough) {
+        known[0] = known[1] = false;
+        return;
+    }
+    uint64_t now = of_heap ? free_blocks() : rings();
+    if (taken && known[of_heap] && now != released[of_heap]) {
+        broken("%s is taken, and what it is for has changed since it was released", lock->name);
+    }
+    known[of_heap] = !taken;
+    released[of_heap] = now;
+}
+
 /* ---- Starting ---- */
 
 void
@@ -105,7 +167,10 @@ objects_start(uint64_t start, size_t npages)
     if (frames.n > FRAMES_MAX) {
         broken("a table of %zu frames is too large for the model", frames.n);
     }
+    objects_thorough = false; /* from here on, look() knows nothing */
+    pool_on_lock = look;
     slabs_init();
+    mem_init(0, 0);
 }
 
 void

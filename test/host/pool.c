@@ -283,6 +283,7 @@ word_of(const struct spinlock *lock)
 }
 
 void (*pool_meanwhile)(void);
+void (*pool_on_lock)(const struct spinlock *lock, bool taken);
 
 uint64_t
 spin_lock(struct spinlock *lock)
@@ -308,6 +309,9 @@ spin_lock(struct spinlock *lock)
     pool_locked++;
     next_mask = next_mask * 0x5851f42d4c957f2du + 0x14057b7ef767814fu; /* any, another every time */
     mask = next_mask;
+    if (pool_on_lock) {
+        pool_on_lock(lock, true);
+    }
     return mask;
 }
 
@@ -319,6 +323,9 @@ spin_unlock(struct spinlock *lock, uint64_t flags)
     }
     if (flags != mask) {
         broken("%s is released with an interrupt mask that is not spin_lock's", lock->name);
+    }
+    if (pool_on_lock) {
+        pool_on_lock(lock, false);
     }
     lock->serving++;
     *word_of(lock) = lock->word;

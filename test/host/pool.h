@@ -74,6 +74,9 @@ extern void (*pool_meanwhile)(void);
 struct spinlock;
 extern const struct spinlock *pool_outer;
 
+/* Called, if not NULL, when a lock has just been taken, and when it is about to be released. */
+extern void (*pool_on_lock)(const struct spinlock *lock, bool taken);
+
 /* How many locks were taken since pool_start. Is none held now? */
 extern size_t pool_locked;
 void pool_check_locks(const char *where);
