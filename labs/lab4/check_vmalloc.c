@@ -714,6 +714,7 @@ let_have(size_t n)
 static void
 leave(size_t n)
 {
+    slabs_trim(); /* or a chunk that is empty becomes free pages later */
     kcache_drain(kmem.count);
     for (uint64_t pa; (pa = pmm_alloc(0)) != 0;)
         eat(pa, 0);
