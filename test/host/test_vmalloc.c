@@ -293,9 +293,9 @@ sizes_and_alignments(void **state)
     static const size_t sizes[] = {
         0,        ROOM + 1,  ROOM + PGSIZE,        SIZE_MAX, SIZE_MAX - PGSIZE + 1, ROOM,
         ROOM - 1, 1UL << 63, SIZE_MAX - PGSIZE + 2};
-    static const size_t aligns[] = {
-        0,         1,        16,        PGSIZE / 2, PGSIZE - 1, PGSIZE + 1,     3 * PGSIZE,
-        5UL << 30, SIZE_MAX, 1UL << 63, 1UL << 48,  1UL << 40,  SIZE_MAX - 4095};
+    static const size_t aligns[] = {0,          1,          16,         PGSIZE / 2,
+                                    PGSIZE - 1, PGSIZE + 1, 3 * PGSIZE, 5UL << 30,
+                                    SIZE_MAX,   1UL << 63,  1UL << 48,  SIZE_MAX - 4095};
 
     (void)state;
     start_with(600);
@@ -308,6 +308,7 @@ sizes_and_alignments(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(aligns); i++) {
         assert_false(take(PGSIZE, aligns[i]));
     }
+    take(PGSIZE, 1UL << 40); /* whether there is such an address depends on the host */
     for (size_t align = PGSIZE; align <= 1UL << 34; align *= 2) {
         assert_true(take(align == PGSIZE ? 1 : PGSIZE + 1, align));
         assert_int_equal(mine[nmine - 1].start % align, 0);
