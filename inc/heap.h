@@ -10,6 +10,7 @@
 
 #include "memlayout.h"
 #include "spinlock.h"
+#include "zone.h"
 
 #define HEAP_ALIGN 16 /* of a block, and so of the memory in it */
 
