@@ -67,7 +67,7 @@ def on_vmalloc(g: Guest, rng: random.Random) -> None:
         raise Disagree("vmalloc of 3 pages returned NULL, expected an area")
     table = g.walk(g.ttbr1, area)[-1][1] & ADDRESS      # the page tables stay
     g.call("vfree", area)
-    contended = Contended(g, rng, "vmalloc_lock", lambda: areas(g) + g.phys(table, PGSIZE), FAR)
+    contended = Contended(g, rng, "vmalloc_lock", lambda: areas(g) + g.phys(table, PGSIZE), 6 * FAR)
     for call in (contended.call, contended.taking):
         for mask in masks(g):
             g.home[CPSR] = mask
