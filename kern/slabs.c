@@ -148,7 +148,8 @@ chunk_new(struct slab *slab)
         return NULL;
 
     for (size_t k = 0; k < slab->objects; k += SPAN_OBJECTS) {
-        uint64_t all = ~0UL >> (SPAN_OBJECTS - MIN(slab->objects - k, (size_t)SPAN_OBJECTS));
+        size_t n = MIN(slab->objects - k, (size_t)SPAN_OBJECTS);
+        uint64_t all = n < SPAN_OBJECTS ? (1UL << n) - 1 : ~0UL;
         first[k / SPAN_OBJECTS] = (struct span){
             .base = (char *)P2V(pa) + k * slab->size,
             .slab = slab,

@@ -197,7 +197,7 @@ until_none(size_t size, void **list)
     check_doing("kmalloc(%lu), until there is no memory", size);
     while ((p = kmalloc(size)) != NULL) {
         EXPECT(size <= HEAP_MAX && !is_large(size), "expected NULL, found %p", p);
-        memcpy(p, list, sizeof(p));
+        memcpy(p, list, sizeof(*list));
         *list = p;
     }
 }
