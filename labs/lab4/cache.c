@@ -132,12 +132,43 @@ say_call(const struct cache *c)
         }                                                \
     } while (0)
 
+UNCHECKED static struct cache_chunk *
+known_chunk(struct cache *c, const struct span *span)
+{
+    for (size_t i = 0; i < c->nchunks; i++)
+        if (span >= c->chunks[i].first && span < c->chunks[i].first + c->slab->spans)
+            return &c->chunks[i];
+    return NULL;
+}
+
+/* The chunks on the ring of c's own cache that it never came to know: somebody else has called slab_alloc. */
+static void
+delete_unknown(void *arg)
+{
+    struct cache *c = arg;
+    struct span *unknown[8];
+    size_t n = 0, seen = 0;
+
+    for (const struct span *span = c->own.head.next; span != &c->own.head && seen < 1000; seen++) {
+        struct span *first = chunk_of(span->base);
+        if (first && first->slab == &c->own && !known_chunk(c, first) && n < ARRAY_SIZE(unknown)
+            && (n == 0 || unknown[n - 1] != first))
+            unknown[n++] = first;
+        span = span->next;
+    }
+    while (n-- > 0)
+        if (chunk_of(unknown[n]->base) == unknown[n])
+            chunk_delete(unknown[n]);
+}
+
 void
 cache_end(void)
 {
     memory_give();
     while (state.caches > 0) {
         struct cache *c = &all[--state.caches];
+        if (c->slab == &c->own)
+            check_panics(delete_unknown, c); /* who knows what is on the ring */
         for (size_t i = 0; i < c->nchunks; i++)
             if (chunk_of(c->chunks[i].base) == c->chunks[i].first)
                 chunk_delete(c->chunks[i].first);
@@ -167,15 +198,6 @@ cache_new(size_t size, size_t align)
            "slab_setup(%lu, %lu): found false", size, align);
     cache_doing(c);
     return c;
-}
-
-UNCHECKED static struct cache_chunk *
-known_chunk(struct cache *c, const struct span *span)
-{
-    for (size_t i = 0; i < c->nchunks; i++)
-        if (span >= c->chunks[i].first && span < c->chunks[i].first + c->slab->spans)
-            return &c->chunks[i];
-    return NULL;
 }
 
 /* The chunk that the object at p belongs to, its span, and its bit there. */

@@ -46,6 +46,7 @@ locks_end(void)
     if (region != 0)
         pmm_free(region, HEAP_ORDER);
     region = 0;
+    pages_back();
 }
 
 /* ---- the heap: 16 pages of its own ---- */

@@ -591,6 +591,7 @@ put_back(void)
     if (*entry & PTE_P)
         clear(P2V(PTE_ADDR(*entry)), 1, VMALLOC_START & ~((1UL << PTXSHIFT(0)) - 1));
     give_objects_back(0);
+    pages_back();
 }
 
 static void

@@ -2,14 +2,18 @@
  * What the checks of lab 4 share.
  */
 #include "heap.h"
-#include "kcache.h"
 #include "kalloc.h"
+#include "kcache.h"
+#include "kvm.h"
 #include "lab4.h"
+#include "mmu.h"
 #include "pmm.h"
 #include "slab.h"
 #include "spinlock.h"
 #include "string.h"
 #include "sysreg.h"
+#include "tlb.h"
+#include "vmalloc.h"
 
 void
 need_pmm(void)
@@ -82,4 +86,33 @@ heap_restore(void)
     if (real.saved)
         heap = real.heap;
     real.saved = false;
+}
+
+static void
+free_tables(uint64_t *table, int level)
+{
+    for (size_t i = 0; i < NPTE && level < 3; i++)
+        if (table[i] & PTE_P)
+            free_tables(P2V(PTE_ADDR(table[i])), level + 1);
+    kfree((char *)table);
+}
+
+static void
+free_all_tables(void *entry)
+{
+    uint64_t pte = *(uint64_t *)entry;
+
+    *(uint64_t *)entry = 0;
+    tlb_flush_all(); /* no walk goes through them any more */
+    free_tables(P2V(PTE_ADDR(pte)), 1);
+}
+
+void
+pages_back(void)
+{
+    uint64_t *root = P2V(kvm_root()), *entry = &root[PTX(0, VMALLOC_START)];
+
+    if (!areas && *entry & PTE_P)
+        check_panics(free_all_tables, entry); /* who knows what is in them */
+    slabs_trim();
 }

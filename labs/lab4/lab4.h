@@ -25,6 +25,12 @@ void need_cache(void);
 size_t pages_free(void);
 
 /*
+ * For the end of a check: what vmalloc and the caches keep goes back, their empty chunks and, if there is no
+ * area, the tables. So the checks of all memory can be run again.
+ */
+void pages_back(void);
+
+/*
  * Call fn(p), which is expected to panic, as `p` is (or has) what `why` says. Locks that it leaves, and the
  * interrupt mask, are put right: who holds a lock while it panics fails another check.
  */
