@@ -40,8 +40,8 @@ CORNERS = {
     2: {"walk_corners", "map_unaligned", "map_remap", "map_range", "map_nomem"},
     # pmm_locks calls the functions wrongly, too, and expects their errors.
     3: {"alloc_frames", "pmm_refuse", "range_refuse", "page_share", "pmm_locks", "kcache_drain"},
-    # So does heap_locks. Who runs out of memory frees pages as vfree does.
-    4: {"heap_grow", "heap_refuse", "slab_refuse", "heap_locks", "vmalloc", "vfree"},
+    # So does heap_locks.
+    4: {"heap_grow", "heap_refuse", "slab_refuse", "heap_locks", "vfree"},
 }
 
 

@@ -295,13 +295,16 @@ def sample() -> list[mutants.Mutant]:
     return chosen
 
 
+LABS = sorted(grading.course())
+
+
 @pytest.fixture(scope="module")
 def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[int, mutants.Bench]:
     folder = tmp_path_factory.mktemp("forged")
-    return {lab: mutants.Bench(lab, folder) for lab in (1, 2, 3)}
+    return {lab: mutants.Bench(lab, folder) for lab in LABS}
 
 
-@pytest.mark.parametrize("lab", (1, 2, 3))
+@pytest.mark.parametrize("lab", LABS)
 def test_judges_need_no_check(lab: int, benches: dict[int, mutants.Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference passes with forged checks as well: what the next test finds is found by the judges."""
     monkeypatch.setattr(run.Run, "execute", forged)

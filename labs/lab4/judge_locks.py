@@ -17,6 +17,7 @@ from grade.machine import Stop
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 
 FAR = 400                               # instructions to follow after a lock was released
+NEAR = 60                               # for calls of a kind that has been followed further
 GROWING = 1500                          # the same where pages come from the pmm in between
 AREAS = KERNBASE + (1 << 39)            # VMALLOC_START
 AREA = struct.Struct("<3Q")             # start, npages, next
@@ -71,6 +72,7 @@ def on_vmalloc(g: Guest, rng: random.Random) -> None:
     for call in (contended.call, contended.taking):
         for mask in masks(g):
             g.home[CPSR] = mask
+            contended.far = NEAR if mask & FIQ else 6 * FAR
             area = call("vmalloc", rng.randrange(1, 3 * PGSIZE))
             expect(area, area & -PGSIZE or 1, "vmalloc", g)
             call("vfree", area)
@@ -121,6 +123,7 @@ def on_the_heap(g: Guest, rng: random.Random) -> None:
     for call in (contended.call, contended.taking):
         for mask in masks(g):
             g.home[CPSR] = mask
+            contended.far = NEAR if mask & FIQ else FAR
             call("mem_init", start, start + pages * PGSIZE)
             free_again(g, "mem_init")
             size = rng.randrange(20, 200)
@@ -174,6 +177,7 @@ def on_caches(g: Guest, rng: random.Random) -> None:
         for caller in (contended.call, contended.taking):
             for mask in masks(g):
                 g.home[CPSR] = mask
+                contended.far = NEAR if mask & FIQ else FAR
                 m.pool.caller = caller
                 for _ in range(2):
                     if c is small:
