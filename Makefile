@@ -68,14 +68,15 @@ LDFLAGS := -nostdlib -static -no-pie -Wl,--fix-cortex-a53-843419 -Wl,--build-id=
     -Wl,--no-warn-rwx-segments -Wl,-z,noexecstack
 LDFLAGS := $(filter-out $(if $(findstring no-warn-rwx,$(shell $(CROSS)ld --help 2>/dev/null)),,-Wl$(comma)--no-warn-rwx-segments),$(LDFLAGS))
 
-# What later labs add: variables, flags, lines of help.
+# What later labs add: variables, flags, objects that are no source of the kernel's, lines of help.
+EXTRA_OBJECTS :=
 LAB_HELP := :
 include $(filter-out $(LATER_FILES),$(sort $(wildcard labs/lab*/build.mk)))
 
 # ---- Sources ---------------------------------------------------------------------------------------
 
 SOURCES := $(filter-out $(LATER_FILES),$(sort $(wildcard kern/*.S kern/*.c lib/*.c labs/lab*/*.c)))
-OBJECTS := $(patsubst %,$(O)/%.o,$(SOURCES))
+OBJECTS := $(patsubst %,$(O)/%.o,$(SOURCES)) $(EXTRA_OBJECTS)
 
 ifeq ($(V),1)
 Q :=

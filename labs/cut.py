@@ -207,7 +207,6 @@ class Source:
         except labs.LabError as error:
             raise Refused(f"{error}\n(in commit {commit[:10]})") from None
         self.last = len(self.labs)
-        self._listed = {path: lab.number for lab in self.labs for path in lab.files}
         self.released = {
             path: SourceFile(path, entry.mode, self.contents[entry.id])
             for path, entry in self.entries.items()
@@ -216,9 +215,7 @@ class Source:
 
     def lab_of(self, path: str) -> int:
         """The lab that brings `path` in."""
-        if match := re.match(r"labs/lab([1-9][0-9]*)/", path):
-            return int(match[1])
-        return self._listed.get(path, 1)
+        return labs.lab_of(self.labs, path)
 
 
 class Cut:

@@ -51,7 +51,7 @@ class Lab:
 
     number: int
     title: str
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # one that ends in / is a whole folder
     student: tuple[str, ...]
     optional: tuple[str, ...]
     exercises: tuple[Exercise, ...]
@@ -190,9 +190,22 @@ def parse_all(texts: Mapping[int, str]) -> list[Lab]:
                 if name not in exercises:
                     raise LabError(f"{lab.folder}/lab.toml: check {check.name}: there is no exercise {name}")
         for path in lab.student + lab.optional:
-            if owner.get(path, 1) > lab.number:
-                raise LabError(f"{lab.folder}/lab.toml: {path} does not come in before lab {owner[path]}")
+            if (first := lab_of(labs, path)) > lab.number:
+                raise LabError(f"{lab.folder}/lab.toml: {path} does not come in before lab {first}")
     return labs
+
+
+def within(path: str, entry: str) -> bool:
+    """Does this entry of `files` mean `path`?  One that ends in / is a folder, with all that is in it."""
+    return path == entry or (entry.endswith("/") and path.startswith(entry))
+
+
+def lab_of(labs: Sequence[Lab], path: str) -> int:
+    """The lab that brings `path` in: its folder's, or that of the longest entry of `files`, or lab 1."""
+    if match := re.match(r"labs/lab([1-9][0-9]*)/", path):
+        return int(match[1])
+    found = [(len(entry), lab.number) for lab in labs for entry in lab.files if within(path, entry)]
+    return max(found, default=(0, 1))[1]
 
 
 def read(root: Path) -> list[Lab]:
@@ -205,11 +218,11 @@ def read(root: Path) -> list[Lab]:
 
 
 def later(labs: Sequence[Lab], number: int) -> list[str]:
-    """The files that labs after `number` bring in; make's pattern for those in their own folders."""
+    """The files that labs after `number` bring in; make's pattern for whole folders."""
     found: list[str] = []
     for lab in labs:
         if lab.number > number:
-            found += [*lab.files, f"{lab.folder}/%"]
+            found += [f"{path}%" if path.endswith("/") else path for path in (*lab.files, f"{lab.folder}/")]
     return found
 
 

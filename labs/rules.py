@@ -168,7 +168,7 @@ def _tree_problems(source: Source) -> Iterator[str]:
     for lab in source.labs:
         where = f"{lab.folder}/lab.toml"
         for path in lab.files:
-            if path not in source.entries:
+            if not any(labs.within(entry, path) for entry in source.entries):
                 yield f"{where}: {path}, listed under files, does not exist"
         for path in (*lab.student, *lab.optional):
             if path not in source.released:
