@@ -87,6 +87,13 @@ void *sbrk(long n);
 
 extern char **environ; /* NAME=VALUE each, then NULL; behind it is the auxiliary vector */
 
+/*
+ * May the program read 16 bytes at p, may it write them? The kernel tries (nanosleep, clock_gettime); what can be
+ * written is changed by that. Reading takes no time if the bytes are 0, or make no sense as a time.
+ */
+bool can_read(const void *p);
+bool can_write(void *p);
+
 /* An argument as a number; fails with a message if it is none. */
 uint64_t number(const char *text);
 

@@ -1,0 +1,7 @@
+/* Never ends, and never asks the kernel for anything. */
+int
+main(void)
+{
+    for (;;)
+        __asm__ volatile("");
+}
