@@ -7,7 +7,8 @@
 
 #include "types.h"
 
-#define ELF_SEGMENTS 8 /* that a program may have loaded */
+#define ELF_SEGMENTS 8  /* that a program may have loaded */
+#define ELF_PHENT    56 /* bytes of a program header */
 
 struct elf_segment {
     uint64_t va, filesz, memsz; /* bytes; va need not be page-aligned; filesz <= memsz, memsz > 0 */

@@ -22,7 +22,7 @@ struct program_header {
     uint64_t offset, vaddr, paddr, filesz, memsz, align;
 };
 
-_Static_assert(sizeof(struct file_header) == 64 && sizeof(struct program_header) == 56,
+_Static_assert(sizeof(struct file_header) == 64 && sizeof(struct program_header) == ELF_PHENT,
                "as on paper");
 
 enum { EI_CLASS = 4, EI_DATA, EI_VERSION, EI_OSABI }; /* places in ident */
