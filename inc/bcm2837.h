@@ -9,6 +9,15 @@
 /* Interrupt controller (§7.5): Enable IRQs 1 covers GPU interrupts 0 to 31. */
 #define IRQ_ENABLE1_PA 0x3f00b210
 #define IRQ_AUX        29 /* mini UART */
+#if LAB >= 5
+#define IRQ_PENDING1_PA 0x3f00b204 /* the same interrupts: which are pending */
+
+/* Core 0's interrupts ("QA7" §4.6, §4.10): which of its timers interrupt it, and what it was interrupted by. */
+#define CORE0_TIMERS_PA 0x40000040
+#define CORE0_SOURCE_PA 0x40000060
+#define SOURCE_CNTV     (1u << 3) /* the virtual timer, CNTV */
+#define SOURCE_GPU      (1u << 8) /* the interrupt controller above */
+#endif
 
 /* Mailbox 0 (read) and 1 (write) between ARM and VideoCore. */
 #define MBOX_PA       0x3f00b880

@@ -23,6 +23,9 @@
 /* SPSR (C5.2.18): return to EL1 with its own stack pointer; D, A, I and F masked. */
 #define SPSR_EL1H_MASKED 0x3c5
 #define SPSR_EL2H_MASKED 0x3c9
+#if LAB >= 5
+#define SPSR_EL0 0 /* to EL0 in AArch64, nothing masked, NZCV clear */
+#endif
 
 /* SCTLR_EL1 (D13.2.118). */
 #define SCTLR_RES1 0x30d00800 /* MMU and caches off, little-endian */
@@ -41,7 +44,15 @@
 #define TCR_WALK      ((1 << 0) | (1 << 2) | (3 << 4)) /* IRGN, ORGN, SH */
 #define TCR_EL1_VALUE ((16 << 0) | (16 << 16) | (TCR_WALK << 8) | (TCR_WALK << 24) | (2 << 30))
 #define TCR_IPS_SHIFT 32
+#if LAB >= 5
+#define TCR_AS_SHIFT  36 /* ASIDs have 16 bits, not 8 */
+#endif
 
+#if LAB >= 5
+/* CPACR_EL1 (D13.2.30), FPEN: EL1 and EL0 may use floating-point registers. */
+#define CPACR_FPEN (3 << 20)
+
+#endif
 /*
  * MAIR_EL1 (D13.2.97), a byte for each memory type of mmu.h: MT_NORMAL is write-back with read and
  * write allocation, MT_DEVICE is Device-nGnRE.

@@ -6,6 +6,9 @@
 #define INC_TLB_H
 
 #include "types.h"
+#if LAB >= 5
+#include "memlayout.h"
+#endif
 
 #ifdef __aarch64__
 #define tlb_asm(...) __asm__ volatile(__VA_ARGS__)
@@ -45,5 +48,35 @@ tlb_flush_page(const void *va)
             : "memory");
     (void)va;
 }
+#if LAB >= 5
+
+/* The same for one page of the address space that asid stands for. */
+static inline void
+tlb_flush_user(uint64_t asid, uint64_t va)
+{
+    tlb_asm("dsb ishst; tlbi vae1is, %0; dsb ish; isb"
+            :
+            : "r"(asid << 48 | (va >> 12 & 0xfffffffffffUL))
+            : "memory");
+    (void)asid, (void)va;
+}
+
+/*
+ * Instruction fetches of all cores see what was written to the page (ARM ARM B2.4.4): its data cache lines
+ * go to where both caches meet, then the instruction caches forget theirs. Lines of 64 bytes; a core whose
+ * lines are longer does some twice.
+ */
+static inline void
+icache_sync(const void *page)
+{
+    for (uint64_t offset = 0; offset < PGSIZE; offset += 64)
+        tlb_asm("dc cvau, %0" : : "r"((uint64_t)page + offset) : "memory");
+    tlb_asm("dsb ish" : : : "memory"); /* the data is there before any instruction line is dropped ... */
+    for (uint64_t offset = 0; offset < PGSIZE; offset += 64)
+        tlb_asm("ic ivau, %0" : : "r"((uint64_t)page + offset) : "memory");
+    tlb_asm("dsb ish; isb" : : : "memory"); /* ... and they are, before anything of the page is fetched */
+    (void)page;
+}
+#endif
 
 #endif

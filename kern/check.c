@@ -13,6 +13,9 @@
 #if LAB >= 3
 #include "spinlock.h"
 #endif
+#if LAB >= 5
+#include "proc.h"
+#endif
 
 extern const struct check checks_start[], checks_end[]; /* linker.ld */
 
@@ -171,6 +174,10 @@ run(const struct check *check, bool last)
     check_begin(check);
     stage = RUNNING;
     (void)setjmp(out_of_check); /* a failure ends the stage that is under way, and comes here */
+#if LAB >= 5
+    if (failure[0])
+        proc_reset(); /* it may have been another thread's */
+#endif
     if (stage == RUNNING) {
         stage = CLEANING_UP;
         check->run();

@@ -19,6 +19,10 @@
 #if LAB >= 3
 #include "frames.h"
 #endif
+#if LAB >= 5
+#include "jobs.h"
+#include "proc.h"
+#endif
 
 void
 main(uint64_t firmware)
@@ -37,6 +41,13 @@ main(uint64_t firmware)
 #if LAB >= 2
     alloc_init(); /* the page allocator gets its pages */
 #endif
+#endif
+#if LAB >= 5
+    proc_init(); /* all of this is thread 0 from here on */
+    if (jobs_boot()) { /* a program was asked for: that was all */
+        uart_drain();
+        power_off();
+    }
 #endif
     if (!checks_run()) { /* a single check was asked for: that was all */
         uart_drain();

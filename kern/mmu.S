@@ -47,12 +47,20 @@ mmu_enable:
     mrs     x4, id_aa64mmfr0_el1    /* PARange: as many physical address bits as the core has */
     and     x4, x4, #0xf
     orr     x3, x3, x4, lsl #TCR_IPS_SHIFT
+#if LAB >= 5
+    mrs     x4, id_aa64mmfr0_el1    /* ASIDBits: 2 stands for 16 bits (asid.c) */
+    ubfx    x4, x4, #5, #1
+    orr     x3, x3, x4, lsl #TCR_AS_SHIFT
+#endif
     msr     tcr_el1, x3
     msr     ttbr0_el1, x0
     msr     ttbr1_el1, x0
     msr     cpacr_el1, xzr          /* floating point is trapped: the kernel uses none */
     msr     mdscr_el1, xzr          /* no self-hosted debug exceptions, no EL0 access to them */
     msr     cntkctl_el1, xzr        /* EL0 may not read or set timers */
+#if LAB >= 5
+    msr     tpidr_el1, xzr          /* no thread yet (proc.h) */
+#endif
     isb                             /* these registers before the switch */
 
     ldr     x3, =SCTLR_EL1_VALUE

@@ -20,6 +20,9 @@
 #include "slab.h"
 #include "vmalloc.h"
 #endif
+#if LAB >= 5
+#include "jobs.h"
+#endif
 
 struct command {
     const char *name, *argument, *help;
@@ -140,6 +143,13 @@ static const struct command commands[] = {
 #if defined(DEBUG) || defined(SAN)
     {"leaks", "", "who has allocated what is still in use", leaks},
 #endif
+#endif
+#if LAB >= 5
+    {"run", "NAME", "run a program; without a name: which there are", job_run},
+    {"ps", "", "processes and kernel threads", job_ps},
+    {"kill", "PID", "end a process", job_kill},
+    {"vm", "PID", "what a process has mapped", job_vm},
+    {"audit", "", "is the memory of all processes in order?", job_audit},
 #endif
     {"pt", "VA", "how the MMU translates a virtual address", pt},
     {"check", "NAME", "run one check again", check},

@@ -14,6 +14,9 @@
 #if LAB >= 3
 #include "spinlock.h"
 #endif
+#if LAB >= 5
+#include "proc.h"
+#endif
 
 #define DEPTH 16 /* calls that a backtrace shows */
 
@@ -33,6 +36,11 @@ stack_holds(uint64_t va, size_t n)
     uint64_t boot = (uint64_t)boot_stack, boot_top = (uint64_t)boot_stack_top;
     uint64_t emergency = (uint64_t)emergency_stack, emergency_top = (uint64_t)emergency_stack_top;
 
+#if LAB >= 5
+    uint64_t stack = current() ? (uint64_t)current()->kstack : 0;
+    if (stack && va >= stack && va <= stack + STACK_SIZE - n)
+        return true;
+#endif
     return (va >= boot && va <= boot_top - n) || (va >= emergency && va <= emergency_top - n);
 }
 
@@ -89,6 +97,9 @@ panic_end(const char *message)
     if (spinlocks_reset(&held)
         > 0) /* whoever held it will not come back, and the monitor looks at things */
         cprintf("%s was locked.\n", held);
+#endif
+#if LAB >= 5
+    proc_stopped = true; /* this thread looks at things, and no other runs any more */
 #endif
     monitor();
 }

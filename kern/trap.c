@@ -1,6 +1,6 @@
 /*
- * Exceptions. The kernel expects none yet: each is reported in words, with the state it found, and
- * ends in a panic.
+ * Exceptions. Those that nobody expects are reported in words, with the state they found, and end in a
+ * panic.
  */
 #include "trap.h"
 #include "backtrace.h"
@@ -14,14 +14,13 @@
 #if LAB >= 3
 #include "spinlock.h"
 #endif
+#if LAB >= 5
+#include "irq.h"
+#include "proc.h"
+#include "syscall.h"
+#include "uaccess.h"
+#endif
 
-/* ESR_EL1 (ARM ARM D13.2.37): exception class in bits 31:26, class-specific syndrome in 24:0. */
-#define ESR_CLASS(esr) (((esr) >> 26) & 0x3f)
-#define EC_IABORT_LOW  0x20
-#define EC_IABORT      0x21
-#define EC_DABORT_LOW  0x24
-#define EC_DABORT      0x25
-#define EC_BRK         0x3c
 #define ESR_WNR        (1u << 6)  /* data aborts: a write */
 #define ESR_FNV        (1u << 10) /* aborts: FAR is not valid */
 
@@ -29,18 +28,18 @@
 static const char *const class_names[64] = {
     [0x00] = "unknown instruction, or one not allowed at this exception level",
     [0x01] = "wfi or wfe trapped",
-    [0x07] = "floating point used in the kernel (its access is trapped)",
+    [EC_FP] = "floating point used in the kernel (its access is trapped)",
     [0x0e] = "illegal execution state",
-    [0x15] = "system call (svc)",
+    [EC_SVC] = "system call (svc)",
     [0x16] = "hypervisor call (hvc)",
     [0x17] = "secure monitor call (smc)",
     [0x18] = "access to a system register not allowed",
     [EC_IABORT_LOW] = "instruction abort",
     [EC_IABORT] = "instruction abort",
-    [0x22] = "the program counter is not 4-byte aligned",
+    [EC_PC] = "the program counter is not 4-byte aligned",
     [EC_DABORT_LOW] = "data abort",
     [EC_DABORT] = "data abort",
-    [0x26] = "the stack pointer is not 16-byte aligned",
+    [EC_SP] = "the stack pointer is not 16-byte aligned",
     [0x2f] = "SError: an asynchronous external abort",
     [0x30] = "breakpoint",
     [0x31] = "breakpoint",
@@ -164,9 +163,67 @@ report(const struct trap_frame *frame, bool walk)
     panic_end(text);
 }
 
+#if LAB >= 5
+size_t
+trap_describe(char *buf, size_t size, const struct trap_frame *frame)
+{
+    uint64_t class = ESR_CLASS(frame->esr);
+
+    if (is_abort(class))
+        return (size_t)snprintf(buf, size, "%s address 0x%lx: %s", access_name(class, frame->esr),
+                                frame->far, abort_name(frame->esr));
+    return (size_t)snprintf(buf, size, "%s", class_name(class));
+}
+
+/* A program's exception: lab 5's exercises deal with it, then the program goes on, or others do first. */
+static void
+from_user(struct trap_frame *frame, uint64_t vector)
+{
+    if (vector != VECTOR_USER_SYNC && vector != VECTOR_USER_IRQ) {
+        describe(frame, vector);
+        report(frame, true);
+    }
+    if (!user_trap(frame, vector))
+        panic("user_trap (kern/syscall.c) returned false for vector %lu, class 0x%lx", vector,
+              ESR_CLASS(frame->esr));
+    if (sched_wanted)
+        sched_yield();
+    if (current()->killed)
+        proc_exit(128 + current()->killed);
+}
+
+/* An exception of the kernel's own that is no mistake: an interrupt, or a copy from or to a bad address. */
+static bool
+from_kernel(struct trap_frame *frame, uint64_t vector)
+{
+    if (vector == VECTOR_IRQ) {
+        irq_handle();
+        if (sched_wanted)
+            sched_yield();
+        return true;
+    }
+    if (vector == VECTOR_SYNC && ESR_CLASS(frame->esr) == EC_DABORT) {
+        uint64_t go_on = fixup_for(frame->elr);
+        if (go_on) {
+            frame->elr = go_on;
+            return true;
+        }
+    }
+    return false;
+}
+#endif
+
 void
 trap(struct trap_frame *frame, uint64_t vector)
 {
+#if LAB >= 5
+    if (vector >= VECTOR_USER_SYNC) {
+        from_user(frame, vector);
+        return;
+    }
+    if (from_kernel(frame, vector))
+        return;
+#endif
     describe(frame, vector);
     report(frame, true);
 }
@@ -178,6 +235,10 @@ trap_bad_stack(struct trap_frame *frame, uint64_t vector)
     const char *function = symbol_name(frame->elr, &offset);
     uint64_t bottom = (uint64_t)boot_stack;
 
+#if LAB >= 5
+    if (current() && current()->kstack)
+        bottom = (uint64_t)current()->kstack;
+#endif
     (void)vector;
     if (frame->sp <= bottom + TF_SIZE && frame->sp > bottom - STACK_SIZE)
         snprintf(text, sizeof(text),

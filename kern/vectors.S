@@ -20,6 +20,11 @@
     sub     sp, sp, x0              /* sp = s */
     stp     x0, x1, [sp]
     mov     x1, #\vector
+#if LAB >= 5
+    .if \vector >= 8 && \vector < 12
+    b       trap_entry              /* EL0's: trapframe.S */
+    .endif
+#endif
     b       save
 1:
     /* The stack is gone, and with it whatever ran on it: EL0's thread registers are free to use. */
@@ -77,7 +82,30 @@ save:
     str     x2, [sp, #TF_SP]
     mov     x0, sp
     bl      trap
+#if LAB >= 5
+    /*
+     * It returns from an interrupt, and from a fault that has a fixup. x19 to x29 are as they were, as C has
+     * kept them.
+     */
+    ldp     x0, x1, [sp, #TF_ELR]
+    msr     elr_el1, x0
+    msr     spsr_el1, x1
+    ldp     x0, x1, [sp]
+    ldp     x2, x3, [sp, #16]
+    ldp     x4, x5, [sp, #32]
+    ldp     x6, x7, [sp, #48]
+    ldp     x8, x9, [sp, #64]
+    ldp     x10, x11, [sp, #80]
+    ldp     x12, x13, [sp, #96]
+    ldp     x14, x15, [sp, #112]
+    ldp     x16, x17, [sp, #128]
+    ldr     x18, [sp, #144]
+    ldr     x30, [sp, #240]
+    add     sp, sp, #TF_SIZE
+    eret
+#else
     b       .                       /* trap does not return before lab 5 */
+#endif
 
 save_bad:
     save_registers

@@ -1,0 +1,188 @@
+/*
+ * Is the memory of all processes in order? Every leaf of every table is looked at twice: by itself, and as one
+ * of all mappings of its page frame, which are counted.
+ */
+#include "audit.h"
+#include "kvm.h"
+#include "pmm.h"
+#include "printf.h"
+#include "proc.h"
+#include "ram.h"
+#include "string.h"
+#include "vma.h"
+#include "vmiter.h"
+
+/* For each page frame: how often it is mapped, and whether it is a table. */
+#define IS_TABLE 0x8000u
+#define COUNT(c) ((c)&0x7fffu)
+
+static void (*say_line)(const char *line);
+static size_t errors;
+static uint16_t *seen;          /* by frame_index */
+static const struct proc *whose; /* the process whose tables are looked at */
+
+static void __attribute__((format(printf, 2, 3)))
+error(uint64_t va, const char *fmt, ...)
+{
+    char line[128];
+    va_list args;
+
+    if (errors++ >= AUDIT_LINES)
+        return;
+    int n = snprintf(line, sizeof(line), "PAGE TABLE ERROR: %lx: ", va);
+    va_start(args, fmt);
+    n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, args);
+    va_end(args);
+    if ((size_t)n < sizeof(line))
+        snprintf(line + n, sizeof(line) - (size_t)n, " (pid %d)", whose->pid);
+    say_line(line);
+}
+
+/* The frame at pa; a number >= frames.n if the allocator knows none. */
+static size_t
+frame_at(uint64_t pa)
+{
+    return frame_index(P2V(pa));
+}
+
+/* What the page at pa is, if a program must not reach it; NULL: it may be a program's. */
+static const char *
+not_users(uint64_t pa)
+{
+    size_t i = frame_at(pa);
+
+    if (pa >= DEVICES_PA && pa < LOCAL_END_PA)
+        return "device";
+    if (pa >= V2P(image_start) && pa < V2P(end))
+        return "kernel's image";
+    if (!ram_holds(pa, PGSIZE))
+        return "address that is no RAM";
+    if (!page_owned(pa) || i >= frames.n)
+        return "reserved page";
+    uint8_t state = frames.state[i];
+    if (state == FRAME_CACHED || page_refs(pa) == 0)
+        return "free page";
+    if (state != FRAME_USED && state != FRAME_SHARED)
+        return "kernel allocated page"; /* a cache's, or part of a large object */
+    return NULL;
+}
+
+static void
+see_table(uint64_t *table, int level, uint64_t va, void *unused)
+{
+    size_t i = frame_at(V2P(table));
+    const char *what = not_users(V2P(table));
+
+    (void)unused;
+    if (what) {
+        error(va, "level %d table in a %s", level, what);
+        return;
+    }
+    if (seen[i] & IS_TABLE)
+        error(va, "level %d table belongs to another place, too", level);
+    seen[i] |= IS_TABLE;
+}
+
+static void
+see_leaf(const struct vmiter *it)
+{
+    uint64_t pte = *it->pte, pa = PTE_ADDR(pte);
+    const struct vma *vma = vma_find(&whose->as, it->va);
+
+    if (it->level != 3) {
+        error(it->va, "block of %lx bytes mapped for user", vmiter_size(it));
+        return;
+    }
+    const char *what = not_users(pa);
+    if (what)
+        error(it->va, "%s mapped for user", what);
+    else
+        seen[frame_at(pa)]++;
+    if (it->va < USER_MIN)
+        error(it->va, "page 0 is mapped");
+    if (!vma)
+        error(it->va, "mapped, but in no range");
+    if (!(pte & PTE_RO) && !(pte & PTE_UXN))
+        error(it->va, "writable and executable");
+    if (vma && pte != (pa | user_pte(vma->prot) | PTE_PAGE | PTE_AF | PTE_SH))
+        error(it->va, "entry %lx has not the rights of its range", pte);
+}
+
+/* A page is mapped as often as it has references, and no table is mapped. */
+static void
+compare_counts(const struct vmiter *it)
+{
+    uint64_t pa = PTE_ADDR(*it->pte);
+
+    if (it->level != 3 || not_users(pa))
+        return;
+    unsigned count = seen[frame_at(pa)], refs = page_refs(pa);
+    if (count & IS_TABLE)
+        error(it->va, "page table mapped for user");
+    else if (COUNT(count) != refs)
+        error(it->va, "page %lx is mapped %u times, but has %u references", pa, COUNT(count), refs);
+}
+
+static void
+see_kernel_table(uint64_t *table, int level, uint64_t va, void *unused)
+{
+    size_t i = frame_at(V2P(table));
+
+    (void)unused;
+    if (i < frames.n) {
+        if (seen[i])
+            error(va, "level %d table of the kernel's half is used for something else, too", level);
+        seen[i] |= IS_TABLE;
+    }
+}
+
+static void
+each_leaf(void (*fn)(const struct vmiter *it))
+{
+    for (struct vmiter it = vmiter_at(whose->as.root, 0); vmiter_ok(&it); vmiter_next(&it))
+        fn(&it);
+}
+
+/* The kernel's half: nothing of it is open to EL0, or writable and executable. */
+static void
+see_kernel(void)
+{
+    whose = proc_find(0);
+    for (struct vmiter it = vmiter_at(P2V(kvm_root()), 0); vmiter_ok(&it); vmiter_next(&it)) {
+        if (*it.pte & PTE_USER)
+            error(it.va | KERNBASE, "kernel's half open to user");
+        if (!(*it.pte & PTE_RO) && !(*it.pte & PTE_PXN))
+            error(it.va | KERNBASE, "kernel's half writable and executable");
+    }
+    vmiter_tables(P2V(kvm_root()), see_kernel_table, NULL);
+}
+
+size_t
+audit(void (*say)(const char *line))
+{
+    unsigned order = 0;
+
+    say_line = say;
+    errors = 0;
+    while ((1UL << PGSHIFT << order) < frames.n * sizeof(*seen))
+        order++;
+    uint64_t pa = pmm_alloc(order);
+    if (pa == 0) {
+        say("there is no memory to count pages in");
+        return 0;
+    }
+    seen = P2V(pa);
+    memset(seen, 0, frames.n * sizeof(*seen));
+
+    see_kernel();
+    for (whose = proc_after(-1); whose; whose = proc_after(whose->pid))
+        if (whose->as.root) {
+            vmiter_tables(whose->as.root, see_table, NULL);
+            each_leaf(see_leaf);
+        }
+    for (whose = proc_after(-1); whose; whose = proc_after(whose->pid))
+        if (whose->as.root)
+            each_leaf(compare_counts);
+    (void)pmm_free(pa, order);
+    return errors;
+}

@@ -1,0 +1,372 @@
+/*
+ * The table of processes and threads: made, found, ended, and waited for.
+ */
+#include "proc.h"
+#include "check.h"
+#include "console.h"
+#include "errno.h"
+#include "exec.h"
+#include "irq.h"
+#include "kmalloc.h"
+#include "string.h"
+#include "sysreg.h"
+#include "uapi/signal.h"
+#include "vma.h"
+#include "vmalloc.h"
+
+static struct proc boot_thread;   /* number 0: what main has been since the machine was switched on */
+static struct proc *procs[NPROC]; /* by pid modulo NPROC */
+static int last_pid;
+static struct waitq dead; /* thread 1 sleeps here until there is something to free */
+static const char *trouble = "proc_init has not run";
+static bool tried; /* trouble is what proc_try found */
+bool proc_stopped;
+struct proc *proc_idle;
+
+void kthread_entry(void); /* thread.S */
+void process_entry(void);
+
+void
+proc_init(void)
+{
+    boot_thread.state = PROC_RUNNING;
+    strlcpy(boot_thread.name, "boot", sizeof(boot_thread.name));
+    procs[0] = &boot_thread;
+    write_sysreg(tpidr_el1, &boot_thread);
+}
+
+struct proc *
+proc_find(int pid)
+{
+    struct proc *p = pid >= 0 ? procs[pid % NPROC] : NULL;
+
+    return p && p->pid == pid ? p : NULL;
+}
+
+struct proc *
+proc_after(int pid)
+{
+    struct proc *best = NULL;
+
+    for (size_t i = 0; i < NPROC; i++)
+        if (procs[i] && procs[i]->pid > pid && (!best || procs[i]->pid < best->pid))
+            best = procs[i];
+    return best;
+}
+
+/* The next pid whose place in the table is free; pids come again only after all others. 0: none is. */
+static int
+free_pid(void)
+{
+    for (int i = 0; i < NPROC; i++) {
+        last_pid = last_pid % PID_MAX + 1;
+        if (!procs[last_pid % NPROC])
+            return last_pid;
+    }
+    return 0;
+}
+
+static void
+free_proc(struct proc *p)
+{
+    procs[p->pid % NPROC] = NULL;
+    vfree(p->kstack);
+    kmfree(p);
+}
+
+/* A thread that does not run yet, with a stack and all zero otherwise. 0, or -EAGAIN, -ENOMEM. */
+static int
+new_proc(const char *name, struct proc **made)
+{
+    struct proc *p = kzalloc(sizeof(*p));
+    int pid = free_pid();
+
+    if (!p)
+        return -ENOMEM;
+    p->kstack = vmalloc_aligned(STACK_SIZE, 2UL * STACK_SIZE);
+    if (!p->kstack || pid == 0) {
+        vfree(p->kstack);
+        kmfree(p);
+        return pid == 0 ? -EAGAIN : -ENOMEM;
+    }
+    p->pid = pid;
+    p->ppid = current()->pid;
+    p->state = PROC_NEW;
+    p->context.sp = (uint64_t)p->kstack + STACK_SIZE;
+    strlcpy(p->name, name, sizeof(p->name));
+    procs[pid % NPROC] = p;
+    *made = p;
+    return 0;
+}
+
+static int
+new_kthread(void (*fn)(void *), void *arg, const char *name, struct proc **made)
+{
+    int error = new_proc(name, made);
+
+    if (error)
+        return error;
+    (*made)->context.lr = (uint64_t)kthread_entry;
+    (*made)->context.x19 = (uint64_t)fn;
+    (*made)->context.x20 = (uint64_t)arg;
+    return (*made)->pid;
+}
+
+/* Thread 1: frees what is left of those that nobody waits for. */
+static void
+reap(void *unused)
+{
+    (void)unused;
+    irq_mask();
+    for (;;) {
+        for (size_t i = 0; i < NPROC; i++)
+            if (procs[i] && procs[i]->state == PROC_ZOMBIE && procs[i]->ppid == 1)
+                free_proc(procs[i]);
+        sleep_on(&dead);
+    }
+}
+
+/*
+ * Thread 2, when there is nothing to do. An interrupt that comes after sched_yield has found nobody
+ * is still pending at the wfi, and ends it; it is taken in the gap after that.
+ */
+static void
+idle(void *unused)
+{
+    (void)unused;
+    irq_mask();
+    for (;;) {
+        sched_yield();
+        __asm__ volatile("dsb sy; wfi; msr daifclr, #2; isb; msr daifset, #2" : : : "memory");
+    }
+}
+
+/* There and back again: does context_switch do anything at all? */
+static struct context here, there;
+static bool arrived;
+
+static void
+arrive(void)
+{
+    arrived = true;
+    context_switch(&there, &here);
+    panic("context_switch(from, to) has come back to a thread that nobody switched to");
+}
+
+static void
+go_there(void *stack)
+{
+    arrived = false;
+    there.sp = (uint64_t)stack + STACK_SIZE;
+    there.lr = (uint64_t)arrive;
+    there.fp = 0;
+    context_switch(&here, &there);
+}
+
+static const char *
+try_threads(void)
+{
+    struct proc *reaper;
+    char *stack = vmalloc_aligned(STACK_SIZE, 2UL * STACK_SIZE);
+
+    if (!stack)
+        return "there is no kernel stack: vmalloc_aligned (lab 4) returned NULL";
+    const char *why = check_panics(go_there, stack);
+    vfree(stack);
+    if (why || !arrived)
+        return "write context_switch in kern/switch.S";
+    if (new_kthread(reap, NULL, "reaper", &reaper) < 0
+        || new_kthread(idle, NULL, "idle", &proc_idle) < 0)
+        return "there is no memory for the first threads (kzalloc, vmalloc_aligned: lab 4)";
+    sched_start(reaper);
+    timer_init();
+    return NULL;
+}
+
+const char *
+proc_trouble(void)
+{
+    if (proc_stopped)
+        return "the kernel has panicked: no thread runs any more";
+    if (!tried) {
+        tried = true;
+        trouble = try_threads();
+    }
+    return trouble;
+}
+
+int
+kthread_create(void (*fn)(void *arg), void *arg, const char *name)
+{
+    struct proc *p;
+
+    if (proc_trouble())
+        return -ENOSYS;
+    uint64_t flags = irq_mask();
+    int pid = new_kthread(fn, arg, name, &p);
+    if (pid > 0) {
+        p->ppid = 1;
+        sched_start(p);
+    }
+    irq_restore(flags);
+    return pid;
+}
+
+/* The program goes into p's address space, and its first registers into p's trap frame. */
+static int
+load(struct proc *p, const void *file, size_t size, const char *const argv[],
+     const char *const envp[])
+{
+    struct exec_start start;
+    struct trap_frame *frame = proc_frame(p);
+    int error = aspace_create(&p->as);
+
+    if (error)
+        return error;
+    error = exec_load(&p->as, file, size, argv, envp, &start);
+    if (error) {
+        vma_clear(&p->as);
+        aspace_destroy(&p->as);
+        return error;
+    }
+    *frame = (struct trap_frame){.elr = start.pc, .sp = start.sp, .spsr = SPSR_EL0};
+    p->context.sp = (uint64_t)frame;
+    p->context.lr = (uint64_t)process_entry;
+    return 0;
+}
+
+int
+proc_spawn_file(const void *file, size_t size, const char *name, const char *const argv[],
+                const char *const envp[])
+{
+    struct proc *p;
+
+    if (proc_trouble())
+        return -ENOSYS;
+    uint64_t flags = irq_mask();
+    int error = new_proc(name, &p);
+    if (!error) {
+        error = load(p, file, size, argv, envp);
+        if (error)
+            free_proc(p);
+        else
+            sched_start(p);
+    }
+    irq_restore(flags);
+    return error ? error : p->pid;
+}
+
+int
+proc_spawn(const char *const argv[], const char *const envp[])
+{
+    const struct program *program = program_find(argv[0]);
+
+    if (!program)
+        return -ENOENT;
+    return proc_spawn_file(program->start, (size_t)(program->end - program->start), argv[0], argv,
+                           envp);
+}
+
+int
+proc_wait(int pid)
+{
+    uint64_t flags = irq_mask();
+    struct proc *p = proc_find(pid);
+    int status = -ECHILD;
+
+    if (p && p->ppid != 1 && p != &boot_thread && p != proc_idle && !p->waited) {
+        p->waited = true;
+        while (p->state != PROC_ZOMBIE)
+            sleep_on(&p->done);
+        status = p->status;
+        free_proc(p);
+    }
+    irq_restore(flags);
+    return status;
+}
+
+void
+proc_exit(int status)
+{
+    struct proc *p = current();
+
+    irq_mask();
+    fpu_drop();
+    if (p->as.root) {
+        struct aspace as = p->as;
+        p->as.root = NULL;
+        aspace_use(NULL);
+        vma_clear(&as);
+        aspace_destroy(&as);
+    }
+    p->status = status;
+    p->state = PROC_ZOMBIE; /* its stack stays until another thread frees it */
+    if (p->ppid == 1)
+        wake_up(&dead);
+    wake_up(&p->done);
+    sched_end();
+}
+
+int
+proc_kill(int pid, int signal)
+{
+    uint64_t flags = irq_mask();
+    struct proc *p = proc_find(pid);
+    int error = 0;
+
+    if (!p || p->state == PROC_ZOMBIE) {
+        error = -ESRCH;
+    } else if (signal < 0 || signal > NSIG || (signal >= SIGSTOP && signal <= SIGTTOU)) {
+        error = -EINVAL;
+    } else if (!p->as.root) {
+        error = -EPERM;
+    } else if (signal != 0 && signal != SIGCHLD && signal != SIGCONT && signal != SIGURG
+               && signal != SIGWINCH && !p->killed) {
+        p->killed = signal;
+        if (p->state == PROC_SLEEPING)
+            sched_wake(p);
+    }
+    irq_restore(flags);
+    return error;
+}
+
+static void
+destroy(void *p)
+{
+    aspace_destroy(&((struct proc *)p)->as);
+}
+
+static void
+discard(void *p)
+{
+    free_proc(p);
+}
+
+void
+proc_reset(void)
+{
+    irq_mask();
+    aspace_use(NULL);
+    fpu_drop();
+    if (boot_thread.state != PROC_RUNNING)
+        sched_forget(&boot_thread);
+    write_sysreg(tpidr_el1, &boot_thread);
+    boot_thread.state = PROC_RUNNING;
+    sched_wanted = false;
+    for (size_t i = 0; i < NPROC; i++) {
+        struct proc *p = procs[i];
+        if (!p || p == &boot_thread)
+            continue;
+        if (p->state != PROC_RUNNING)
+            sched_forget(p);
+        vma_clear(&p->as);
+        /* It may be the exercises that do not work: then the memory is lost. */
+        if (p->as.root)
+            (void)check_panics(destroy, p);
+        procs[i] = NULL;
+        (void)check_panics(discard, p);
+    }
+    proc_idle = NULL;
+    tried = false; /* threads 1 and 2 are made anew */
+    last_pid = 0;
+}
