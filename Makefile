@@ -75,7 +75,7 @@ include $(filter-out $(LATER_FILES),$(sort $(wildcard labs/lab*/build.mk)))
 
 # ---- Sources ---------------------------------------------------------------------------------------
 
-SOURCES := $(filter-out $(LATER_FILES),$(sort $(wildcard kern/*.S kern/*.c lib/*.c labs/lab*/*.c)))
+SOURCES := $(filter-out $(LATER_FILES),$(sort $(wildcard kern/*.S kern/*.c lib/*.c labs/lab*/*.S labs/lab*/*.c)))
 OBJECTS := $(patsubst %,$(O)/%.o,$(SOURCES)) $(EXTRA_OBJECTS)
 
 ifeq ($(V),1)
