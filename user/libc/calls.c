@@ -22,8 +22,8 @@ writev(int fd, const struct iovec *pieces, int n)
 void
 exit(int status)
 {
-    for (;;)
-        syscall(SYS_exit_group, status);
+    syscall(SYS_exit_group, status);
+    __builtin_trap(); /* a kernel that does not know how to end a process ends it for this */
 }
 
 long
