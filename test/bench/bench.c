@@ -14,6 +14,7 @@
 #include "page.h"
 #include "pmm.h"
 #include "power.h"
+#include "proc.h"
 #include "scratch.h"
 #include "slab.h"
 #include "spinlock.h"
@@ -392,6 +393,26 @@ mapping(void)
     print("vm_free", elapsed(start, stop), n);
 }
 
+/* Programs (user.c) that measure themselves, one after the other; of two that yield, one keeps quiet. */
+static void
+processes(void)
+{
+    const char *const programs[][4] = {
+        {"bench", "null", NULL},
+        {"bench", "mmap", NULL},
+        {"bench", "tick", NULL},
+    };
+    const char *const yields[][4] = {{"bench", "yield", NULL}, {"bench", "yield", "quiet", NULL}};
+    const char *const none[] = {NULL};
+
+    write_sysreg(pmuserenr_el0, 1); /* EN: EL0 may read the counters (ARM ARM D13.4.16) */
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++)
+        (void)proc_wait(proc_spawn(programs[i], none));
+    int one = proc_spawn(yields[0], none), other = proc_spawn(yields[1], none);
+    (void)proc_wait(one);
+    (void)proc_wait(other);
+}
+
 /* kern/ram.c, compiled for this kernel, calls these instead of kvm_map_ram: the linear map as it is made at boot. */
 uint64_t bench_map_ram(uint64_t from, uint64_t to);
 static uint64_t linear, blocks;
@@ -420,6 +441,7 @@ scratch(void)
     frames_by_bitmap();
     locking();
     mapping();
+    processes();
     print("linear", linear, blocks);
     uart_drain();
     power_off();
