@@ -13,7 +13,9 @@
 #define STACK_GUARD (USER_STACK_TOP - USER_STACK_SIZE - PGSIZE)
 
 #define PROT_ALL (PROT_READ | PROT_WRITE | PROT_EXEC)
-#define PROT_SEM 0x8 /* means nothing, here as on Linux */
+/* More rights that Linux knows, for mprotect: one that means nothing, and two for ranges that grow by themselves. */
+#define PROT_SEM   0x8
+#define PROT_GROWS 0x3000000
 #define MAP_TYPE \
     0xf /* of flags: MAP_SHARED, MAP_PRIVATE, or Linux's MAP_SHARED_VALIDATE, which is 3 */
 
@@ -280,16 +282,18 @@ do_mprotect(struct aspace *as, uint64_t addr, uint64_t len, int prot)
 {
     uint64_t stop = addr + ROUNDUP(len, PGSIZE);
 
-    if (addr % PGSIZE != 0)
+    if ((prot & PROT_GROWS) == PROT_GROWS || addr % PGSIZE != 0)
         return -EINVAL;
     if (len == 0)
         return 0;
     if (stop <= addr)
         return -ENOMEM;
-    if (prot & ~(PROT_ALL | PROT_SEM))
+    if (prot & ~(PROT_ALL | PROT_SEM | PROT_GROWS))
         return -EINVAL;
     if (!vma_find(as, addr))
         return -ENOMEM;
+    if (prot & PROT_GROWS)
+        return -EINVAL;
     if (write_and_exec(prot))
         return -EACCES;
     return as_protect(as, addr, stop, prot & PROT_ALL);

@@ -171,6 +171,25 @@ fuzz_heap_LIBS := $(caches_LIBS)
 fuzz_heap_ARGS := $(fuzz_slab_ARGS)
 fuzz_heap_RUNS := $(fuzz_slab_RUNS)
 
+# Address spaces: their list of ranges, their tables, what mmap does with both; and programs that fill them.
+HOST_TESTS += test_vma test_vmiter test_mmap
+
+test_vma_SRCS := kern/vma.c
+test_vma_HELPERS := test/host/report.c
+test_vma_FLAGS := -DLAB=5 -DSOL=5
+
+test_vmiter_SRCS := kern/vmiter.c
+test_vmiter_FLAGS := -DLAB=5 -DSOL=5 -DKERNBASE=0UL
+
+space_SRCS := kern/vma.c kern/aspace.c kern/vm.c
+space_HELPERS := test/host/space.c test/host/report.c
+space_FLAGS := -DLAB=5 -DSOL=5 -O2 -include test/host/space.h
+
+test_mmap_SRCS := kern/mmap.c $(space_SRCS)
+test_mmap_HELPERS := $(space_HELPERS)
+test_mmap_FLAGS := $(space_FLAGS)
+test_mmap_LIBS := -Wl,--wrap=user_alloc
+
 # Also for programs that other fragments add
 HOST_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_FLAGS := -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing -iquote inc -iquote test/host \
