@@ -9,5 +9,10 @@
  * Reads only tables that lie in RAM: a broken entry is shown, not followed.
  */
 void pt_print_walk(uint64_t va);
+#if LAB >= 5
+
+/* The same through the table whose root is at that physical address. va belongs to the lower half. */
+void pt_print_walk_in(uint64_t root, uint64_t va);
+#endif
 
 #endif

@@ -8,7 +8,7 @@
 #include "aspace.h"
 
 /*
- * User addresses. A small program lies within 1 GiB: then its tables are six pages.
+ * User addresses. A small program lies within 1 GiB: then its tables are five pages.
  *
  *   400000      text, rodata, data, BSS; then the heap (brk)
  *   ...         mmap's ranges, from the top downwards

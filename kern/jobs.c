@@ -11,6 +11,7 @@
 #include "irq.h"
 #include "kmalloc.h"
 #include "proc.h"
+#include "pt.h"
 #include "string.h"
 #include "uapi/signal.h"
 #include "vma.h"
@@ -164,12 +165,13 @@ job_run(const char *argument)
     kmfree(w);
 }
 
+/* The process whose number the argument begins with. *rest: what is behind it. */
 static int
-pid_of(const char *argument)
+pid_of(const char *argument, const char **rest)
 {
     uint64_t pid;
 
-    if (parse_u64(argument, NULL, 10, &pid) != 0 || pid > PID_MAX || !proc_find((int)pid)) {
+    if (parse_u64(argument, rest, 10, &pid) != 0 || pid > PID_MAX || !proc_find((int)pid)) {
         cprintf("There is no process %s; ps lists them.\n", *argument ? argument : "(which?)");
         return -1;
     }
@@ -191,7 +193,7 @@ job_ps(const char *argument)
 void
 job_kill(const char *argument)
 {
-    int pid = pid_of(argument);
+    int pid = pid_of(argument, NULL);
 
     if (pid >= 0 && proc_kill(pid, SIGKILL) < 0)
         cprintf("%d is the kernel's own.\n", pid);
@@ -207,13 +209,24 @@ continues(const struct vmiter *it, uint64_t va, uint64_t flags)
 void
 job_vm(const char *argument)
 {
-    int pid = pid_of(argument);
+    const char *rest;
+    uint64_t va;
+    int pid = pid_of(argument, &rest);
 
     if (pid < 0)
         return;
     const struct proc *p = proc_find(pid);
     if (!p->as.root) {
         cprintf("%s is a kernel thread: it has no memory of its own.\n", p->name);
+        return;
+    }
+    while (*rest == ' ')
+        rest++;
+    if (parse_u64(rest, NULL, strncmp(rest, "0x", 2) == 0 ? 0 : 16, &va) == 0) {
+        if (va < USER_TOP)
+            pt_print_walk_in(V2P(p->as.root), va);
+        else
+            cprintf("Processes own what lies below %lx; pt shows the rest.\n", USER_TOP);
         return;
     }
     struct vmiter it = vmiter_at(p->as.root, 0);

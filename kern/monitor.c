@@ -99,9 +99,8 @@ static void
 pt(const char *argument)
 {
     uint64_t va;
-    const char *rest;
 
-    if (parse_u64(argument, &rest, 16, &va) != 0 && parse_u64(argument, &rest, 0, &va) != 0) {
+    if (parse_u64(argument, NULL, strncmp(argument, "0x", 2) == 0 ? 0 : 16, &va) != 0) {
         cprintf("pt wants an address: pt ffff000000080000\n");
         return;
     }
@@ -148,7 +147,7 @@ static const struct command commands[] = {
     {"run", "NAME", "run a program; without a name: which there are", job_run},
     {"ps", "", "processes and kernel threads", job_ps},
     {"kill", "PID", "end a process", job_kill},
-    {"vm", "PID", "what a process has mapped", job_vm},
+    {"vm", "PID", "what a process has mapped; with an address: the walk there", job_vm},
     {"audit", "", "is the memory of all processes in order?", job_audit},
 #endif
     {"pt", "VA", "how the MMU translates a virtual address", pt},

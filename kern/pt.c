@@ -16,18 +16,10 @@ print_attributes(uint64_t pte)
             pte & PTE_AF ? "" : ", AF clear", pte & PTE_NG ? ", not global" : "");
 }
 
-void
-pt_print_walk(uint64_t va)
+/* From the table at the physical address `table`, which is a root. */
+static void
+print_levels(uint64_t table, uint64_t va)
 {
-    bool upper = va >> 48 == 0xffff;
-
-    if (!upper && va >> 48 != 0) {
-        cprintf("  %lx is in neither half: bits 63:48 are not all alike\n", va);
-        return;
-    }
-    uint64_t table = PTE_ADDR(upper ? read_sysreg(ttbr1_el1) : read_sysreg(ttbr0_el1));
-    cprintf("  walk of %lx: TTBR%d = %lx\n", va, upper, table);
-
     for (int level = 0; level <= 3; level++) {
         if (!ram_holds(table, PGSIZE)) {
             cprintf("    level %d: no table there: %lx is not RAM\n", level, table);
@@ -53,3 +45,26 @@ pt_print_walk(uint64_t va)
         table = PTE_ADDR(pte);
     }
 }
+
+void
+pt_print_walk(uint64_t va)
+{
+    bool upper = va >> 48 == 0xffff;
+
+    if (!upper && va >> 48 != 0) {
+        cprintf("  %lx is in neither half: bits 63:48 are not all alike\n", va);
+        return;
+    }
+    uint64_t table = PTE_ADDR(upper ? read_sysreg(ttbr1_el1) : read_sysreg(ttbr0_el1));
+    cprintf("  walk of %lx: TTBR%d = %lx\n", va, upper, table);
+    print_levels(table, va);
+}
+#if LAB >= 5
+
+void
+pt_print_walk_in(uint64_t root, uint64_t va)
+{
+    cprintf("  walk of %lx: the root is at %lx\n", va, root);
+    print_levels(root, va);
+}
+#endif
