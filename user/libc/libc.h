@@ -88,8 +88,8 @@ void *sbrk(long n);
 extern char **environ; /* NAME=VALUE each, then NULL; behind it is the auxiliary vector */
 
 /*
- * May the program read 16 bytes at p, may it write them? The kernel tries (nanosleep, clock_gettime); what can be
- * written is changed by that. Reading takes no time if the bytes are 0, or make no sense as a time.
+ * May the program read 16 bytes at p, may it write them? The kernel tries, and nobody dies. What can be read
+ * must be 0; what can be written is 0 then. (probe.c)
  */
 bool can_read(const void *p);
 bool can_write(void *p);
