@@ -34,10 +34,12 @@ struct proc {
     struct aspace as;     /* as.root is NULL: a kernel thread */
     struct fpu fpu;       /* floating-point registers, while they are not in the core */
 
-    bool waited;          /* somebody waits for its end, or has done so */
     int killed;           /* the signal that ends it before it goes back to EL0; 0: none */
     int status;           /* of a zombie: 0 to 255, or 128 + signal */
-    struct waitq done;    /* who waits for its end */
+
+    struct proc *children;    /* those whose ppid is this pid, the last one first ... */
+    struct proc *sibling;     /* ... and the parent's next child */
+    struct waitq child_ended; /* it sleeps here until one of them ends */
 };
 
 /* The thread that this core runs. TPIDR_EL1 holds it. */
@@ -84,12 +86,15 @@ int proc_spawn_file(const void *file, size_t size, const char *name, const char 
 int proc_spawn(const char *const argv[], const char *const envp[]);
 
 /*
- * Sleep until the process has ended; what is left of it goes. Its status; -ECHILD: there is no process of
- * that pid (threads do not count), or somebody else waits for it.
+ * Sleep until the process, a child of the running thread, has ended; what is left of it goes. Its status; -ECHILD:
+ * there is no such child.
  */
 int proc_wait(int pid);
 
-/* The running one ends. Its memory is free at once; the rest when somebody has waited for it. */
+/*
+ * The running one ends. Its memory is free at once; the rest when its parent has waited for it. Children that it has
+ * become those of thread 1.
+ */
 _Noreturn void proc_exit(int status);
 
 /*
@@ -98,6 +103,12 @@ _Noreturn void proc_exit(int status);
  * thread.
  */
 int proc_kill(int pid, int signal);
+
+/* The child, a new or an old one, has this parent from here on. */
+void proc_adopt(struct proc *parent, struct proc *child);
+
+/* What is left of p, which does not run any more, or has never done so. */
+void proc_free(struct proc *p);
 
 /* By pid; NULL: there is none. */
 struct proc *proc_find(int pid);

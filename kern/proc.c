@@ -17,7 +17,6 @@
 static struct proc boot_thread;   /* number 0: what main has been since the machine was switched on */
 static struct proc *procs[NPROC]; /* by pid modulo NPROC */
 static int last_pid;
-static struct waitq dead; /* thread 1 sleeps here until there is something to free */
 static const char *trouble = "proc_init has not run";
 static bool tried; /* trouble is what proc_try found */
 bool proc_stopped;
@@ -67,8 +66,30 @@ free_pid(void)
 }
 
 static void
-free_proc(struct proc *p)
+disown(struct proc *child)
 {
+    struct proc *parent = proc_find(child->ppid);
+    struct proc **link = parent ? &parent->children : NULL;
+
+    while (link && *link && *link != child)
+        link = &(*link)->sibling;
+    if (link && *link)
+        *link = child->sibling;
+}
+
+void
+proc_adopt(struct proc *parent, struct proc *child)
+{
+    disown(child);
+    child->ppid = parent->pid;
+    child->sibling = parent->children;
+    parent->children = child;
+}
+
+void
+proc_free(struct proc *p)
+{
+    disown(p);
     procs[p->pid % NPROC] = NULL;
     vfree(p->kstack);
     kmfree(p);
@@ -90,7 +111,7 @@ new_proc(const char *name, struct proc **made)
         return pid == 0 ? -EAGAIN : -ENOMEM;
     }
     p->pid = pid;
-    p->ppid = current()->pid;
+    proc_adopt(current(), p);
     p->state = PROC_NEW;
     p->context.sp = (uint64_t)p->kstack + STACK_SIZE;
     strlcpy(p->name, name, sizeof(p->name));
@@ -112,6 +133,17 @@ new_kthread(void (*fn)(void *), void *arg, const char *name, struct proc **made)
     return (*made)->pid;
 }
 
+/* A child of the running thread that has ended; NULL: none has. */
+static struct proc *
+ended_child(void)
+{
+    struct proc *child = current()->children;
+
+    while (child && child->state != PROC_ZOMBIE)
+        child = child->sibling;
+    return child;
+}
+
 /* Thread 1: frees what is left of those that nobody waits for. */
 static void
 reap(void *unused)
@@ -119,10 +151,9 @@ reap(void *unused)
     (void)unused;
     irq_mask();
     for (;;) {
-        for (size_t i = 0; i < NPROC; i++)
-            if (procs[i] && procs[i]->state == PROC_ZOMBIE && procs[i]->ppid == 1)
-                free_proc(procs[i]);
-        sleep_on(&dead);
+        for (struct proc *child; (child = ended_child()) != NULL;)
+            proc_free(child);
+        sleep_on(&current()->child_ended);
     }
 }
 
@@ -178,6 +209,7 @@ try_threads(void)
     if (new_kthread(reap, NULL, "reaper", &reaper) < 0
         || new_kthread(idle, NULL, "idle", &proc_idle) < 0)
         return "there is no memory for the first threads (kzalloc, vmalloc_aligned: lab 4)";
+    proc_adopt(reaper, proc_idle);
     sched_start(reaper);
     timer_init();
     return NULL;
@@ -205,7 +237,7 @@ kthread_create(void (*fn)(void *arg), void *arg, const char *name)
     uint64_t flags = irq_mask();
     int pid = new_kthread(fn, arg, name, &p);
     if (pid > 0) {
-        p->ppid = 1;
+        proc_adopt(proc_find(1), p);
         sched_start(p);
     }
     irq_restore(flags);
@@ -248,7 +280,7 @@ proc_spawn_file(const void *file, size_t size, const char *name, const char *con
     if (!error) {
         error = load(p, file, size, argv, envp);
         if (error)
-            free_proc(p);
+            proc_free(p);
         else
             sched_start(p);
     }
@@ -274,12 +306,11 @@ proc_wait(int pid)
     struct proc *p = proc_find(pid);
     int status = -ECHILD;
 
-    if (p && p->ppid != 1 && p != &boot_thread && p != proc_idle && !p->waited) {
-        p->waited = true;
+    if (p && p->ppid == current()->pid && pid > 1) {
         while (p->state != PROC_ZOMBIE)
-            sleep_on(&p->done);
+            sleep_on(&current()->child_ended);
         status = p->status;
-        free_proc(p);
+        proc_free(p);
     }
     irq_restore(flags);
     return status;
@@ -299,11 +330,14 @@ proc_exit(int status)
         vma_clear(&as);
         aspace_destroy(&as);
     }
+    while (p->children) {
+        if (p->children->state == PROC_ZOMBIE)
+            wake_up(&proc_find(1)->child_ended);
+        proc_adopt(proc_find(1), p->children);
+    }
     p->status = status;
     p->state = PROC_ZOMBIE; /* its stack stays until another thread frees it */
-    if (p->ppid == 1)
-        wake_up(&dead);
-    wake_up(&p->done);
+    wake_up(&proc_find(p->ppid)->child_ended);
     sched_end();
 }
 
@@ -339,7 +373,7 @@ destroy(void *p)
 static void
 discard(void *p)
 {
-    free_proc(p);
+    proc_free(p);
 }
 
 void
@@ -363,9 +397,10 @@ proc_reset(void)
         /* It may be the exercises that do not work: then the memory is lost. */
         if (p->as.root)
             (void)check_panics(destroy, p);
-        procs[i] = NULL;
         (void)check_panics(discard, p);
+        procs[i] = NULL;
     }
+    boot_thread.children = NULL;
     proc_idle = NULL;
     tried = false; /* threads 1 and 2 are made anew */
     last_pid = 0;
