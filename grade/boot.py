@@ -272,7 +272,7 @@ def connect(obj: Path, arguments: str, cpus: int) -> int:
         os.execv(gdb, [*command, "-ex", f"target remote localhost:{port()}", str(obj / "kernel8.elf")])
     try:
         qemu = [qemu_binary(), "-M", machine_name(), "-display", "none", "-nodefaults", "-no-reboot",
-                *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]), "-icount", "shift=0,sleep=off",
+                *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]), "-icount", "shift=0",
                 "-serial", f"file:{obj / 'boot.log'}", "-serial", f"file:{obj / 'console.log'}",
                 "-gdb", "stdio", "-S", "-kernel", str(obj / "kernel8.img"), "-append", arguments]
     except NoQemu as e:

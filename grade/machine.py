@@ -4,6 +4,11 @@ The guest's RAM is a memfd that the grader maps too, so physical memory is an ar
 here.  The gdbstub and QMP come over socket pairs.  Guest time is counted in instructions
 (-icount shift=0: one instruction is one nanosecond of the guest's clock), so a limit means the
 same on every host.  The machine is paused when it powers off or resets, to be looked at.
+
+Not with sleep=off, which lets the clock jump to the next timer's time whenever all cores are idle: one that gdb
+has just stopped counts as idle, so each breakpoint would be a tick of the guest's; and while an interrupt is
+pending and masked there is no next time, and the clock would be at its end.  So a guest that waits does so in
+real time, and a stop takes some microseconds of the guest's time.
 """
 
 from __future__ import annotations
@@ -146,7 +151,7 @@ class Machine:
             *sandbox.prefix(scratch, qemu), qemu,
             "-M", f"{machine_name()},memory-backend=ram",
             "-object", f"memory-backend-file,id=ram,size={RAM_SIZE},mem-path={ram},share=on",
-            "-global", "bcm2837.enabled-cpus=1", "-icount", "shift=0,sleep=off",
+            "-global", "bcm2837.enabled-cpus=1", "-icount", "shift=0",
             "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", *seccomp(),
             "-serial", f"file:{self.boot_file}", "-serial", f"file:{self.console_file}",
             "-chardev", f"socket,id=gdb,fd={gdb}", "-gdb", "chardev:gdb",
