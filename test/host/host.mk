@@ -172,7 +172,8 @@ fuzz_heap_ARGS := $(fuzz_slab_ARGS)
 fuzz_heap_RUNS := $(fuzz_slab_RUNS)
 
 # Address spaces: their list of ranges, their tables, what mmap does with both; and programs that fill them.
-HOST_TESTS += test_vma test_vmiter test_mmap
+HOST_TESTS += test_vma test_vmiter test_mmap test_elf test_exec
+HOST_FUZZ += fuzz_elf
 
 test_vma_SRCS := kern/vma.c
 test_vma_HELPERS := test/host/report.c
@@ -189,6 +190,22 @@ test_mmap_SRCS := kern/mmap.c $(space_SRCS)
 test_mmap_HELPERS := $(space_HELPERS)
 test_mmap_FLAGS := $(space_FLAGS)
 test_mmap_LIBS := -Wl,--wrap=user_alloc
+
+test_elf_SRCS := kern/elf.c lib/string.c
+test_elf_HELPERS := test/host/elf_file.c test/host/report.c
+test_elf_FLAGS := -DLAB=5 -DSOL=5
+
+test_exec_SRCS := kern/exec.c kern/elf.c kern/mmap.c $(space_SRCS) lib/string.c
+test_exec_HELPERS := test/host/program.c test/host/elf_file.c $(space_HELPERS)
+test_exec_FLAGS := $(space_FLAGS)
+test_exec_LIBS := -Wl,--wrap=user_alloc
+
+# test_elf writes the files to start from.
+fuzz_elf_SRCS := $(test_exec_SRCS)
+fuzz_elf_HELPERS := $(test_exec_HELPERS)
+fuzz_elf_FLAGS := $(space_FLAGS)
+fuzz_elf_SEEDS := $(HOST_O)/seeds/good.elf $(HOST_O)/seeds/many.elf
+fuzz_elf_RUNS := 50000
 
 # Also for programs that other fragments add
 HOST_SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -266,6 +283,10 @@ $(HOST_O)/seeds/%.dtb: test/host/fdt/%.dts
 	@mkdir -p $(@D)
 	$(host_q)$(DTC) -q -I dts -O dtb -o $@ $<
 
+$(HOST_O)/seeds/%.elf: $(HOST_O)/test_elf/test_elf
+	@mkdir -p $(@D)
+	$(host_q)$< $* >$@
+
 # A longer run of the fuzzers, FUZZ_SECONDS for each; the corpus grows from run to run.
 FUZZ_SECONDS ?= 600
 .PHONY: fuzz $(HOST_FUZZ:%=fuzz-%)
@@ -282,18 +303,20 @@ $(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
 HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c \
-	kern/heap.c kern/slab.c kern/slabs.c kern/vmalloc.c
+	kern/heap.c kern/slab.c kern/slabs.c kern/vmalloc.c \
+	kern/vma.c kern/vmiter.c kern/mmap.c kern/elf.c kern/exec.c kern/aspace.c
 coverage_O := $(HOST_O)/coverage
 coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
 coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc test_kmalloc_heap \
-	test_vmalloc
+	test_vmalloc test_vma test_vmiter test_mmap test_elf test_exec
 coverage_PROGRAMS = $(coverage_O)/test_kalloc $(coverage_O)/test_vm $(coverage_O)/test_ram \
 	$(coverage_O)/test_memmap/test_memmap $(coverage_O)/test_frames/test_frames \
 	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2" \
 	"$(coverage_O)/test_heap/test_heap 20000" \
 	$(coverage_O)/test_slab/test_slab $(coverage_O)/test_vmalloc/test_vmalloc \
 	"$(coverage_O)/test_kmalloc/test_kmalloc 100000" \
-	"$(coverage_O)/test_kmalloc_heap/test_kmalloc_heap 100000"
+	"$(coverage_O)/test_kmalloc_heap/test_kmalloc_heap 100000" \
+	$(foreach t,test_vma test_vmiter test_mmap test_elf test_exec,$(coverage_O)/$(t)/$(t))
 
 # coverage_pool NAME: its object files, without the sanitizers; of what is under test, with --coverage.
 define coverage_pool
