@@ -1,0 +1,9 @@
+#include "attack.h"
+
+ATTACK(edge_write, "writes a word half of which is not mapped", SEGV)
+{
+    char *p = pages(2);
+
+    require(munmap(p + PAGE_SIZE, PAGE_SIZE) == 0);
+    poke((uint64_t)p + PAGE_SIZE - 4, 0);
+}

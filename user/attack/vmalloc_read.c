@@ -1,0 +1,6 @@
+#include "attack.h"
+
+ATTACK(vmalloc_read, "reads the kernel's vmalloc memory", SEGV)
+{
+    peek(VMALLOC);
+}
