@@ -1,6 +1,6 @@
 /*
  * regs [N] [SEED]: N system calls, of several kinds, with random values in all registers. Each call must give the right
- * result, and leave all registers but x0 as they were, however often others have the core in between.
+ * result, and leave memory and all registers but x0 as they were, whatever others do in between.
  */
 #include "libc.h"
 #include "registers.h"
@@ -8,6 +8,7 @@
 #define WORDS (sizeof(struct registers) / 8)
 
 static struct registers in, out __attribute__((aligned(16)));
+static uint64_t memory[8192];
 static uint64_t state;
 
 static uint64_t
@@ -60,9 +61,12 @@ main(int argc, char *argv[])
         {SYS_brk, 0, 0},    {SYS_munmap, 1, -EINVAL},     {5000, 0, -ENOSYS},
     };
 
-    state = argc > 2 ? number(argv[2]) + 1 : 1;
+    uint64_t seed = argc > 2 ? number(argv[2]) : 0;
+    state = seed + 1;
     call[0].result = call[2].result = getpid();
     call[3].result = (long)brk(NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(memory); i++)
+        memory[i] = seed + i;
     for (uint64_t i = 0; i < n; i++) {
         size_t c = i % ARRAY_SIZE(call);
         shuffle();
@@ -77,6 +81,9 @@ main(int argc, char *argv[])
             if (((uint64_t *)&in)[w] != ((uint64_t *)&out)[w])
                 fail("system call %lu (number %lu): %s was %lx, is %lx\n", i, in.x[8], name_of(w),
                      ((uint64_t *)&in)[w], ((uint64_t *)&out)[w]);
+        size_t m = i % ARRAY_SIZE(memory);
+        if (memory[m] != seed + m)
+            fail("system call %lu: memory[%zu] is %lx\n", i, m, memory[m]);
     }
     printf("%lu system calls, all registers kept\n", n);
     return 0;

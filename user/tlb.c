@@ -17,7 +17,8 @@
 static void
 map(size_t n, int prot)
 {
-    require(mmap(PAGE, n * PAGE_SIZE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == PAGE);
+    require(mmap(PAGE, n * PAGE_SIZE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+            == PAGE);
 }
 
 static char

@@ -45,19 +45,23 @@ programs: $(PROGRAMS:%=$(O)/user/%)
 
 # ---- In the kernel's image ----------------------------------------------------------------------------
 
+# OTHER_PROGRAMS: paths of ELF files that were made elsewhere, to be in it too.
+PROGRAM_FILES = $(PROGRAMS:%=$(O)/user/%) $(OTHER_PROGRAMS)
 EXTRA_OBJECTS += $(O)/programs.S.o
 
 PROGRAM_LINES = awk -v RS=' ' ' \
     BEGIN { print ".section .rodata\n.global programs, nprograms\n.balign 8\nprograms:" } \
-    NF { n++; print ".quad name_" n ", file_" n ", end_" n; \
-         text = text "name_" n ": .asciz \"" $$1 "\"\n.balign 16\nfile_" n ": .incbin \"$(O)/user/" $$1 "\"\nend_" n ":\n" } \
+    { n++; name = $$0; sub(".*/", "", name); print ".quad name_" n ", file_" n ", end_" n; \
+      text = text "name_" n ": .asciz \"" name "\"\n.balign 16\nfile_" n ": .incbin \"" $$0 "\"\nend_" n ":\n" } \
     END { print ".balign 8\nnprograms: .quad " n "\n" text }'
 
-$(O)/programs.S: $(O)/flags
+# Made anew when there is another program, or one less.
+$(O)/programs.S: FORCE
 	@mkdir -p $(@D)
-	@printf '%s ' $(PROGRAMS) | $(PROGRAM_LINES) > $@
+	@printf '%s ' $(PROGRAM_FILES) | $(PROGRAM_LINES) > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(O)/programs.S.o: $(O)/programs.S $(PROGRAMS:%=$(O)/user/%)
+$(O)/programs.S.o: $(O)/programs.S $(O)/flags $(PROGRAM_FILES)
 	$(say) as $<
 	$(Q)$(CC) $(filter-out -g,$(CFLAGS)) -c -o $@ $<
 

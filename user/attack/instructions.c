@@ -48,9 +48,11 @@ ON_DATA(dc_invalidate, "invalidates a line of the data cache", ILL, "dc ivac, %0
 ON_DATA(at_kernel, "asks how the kernel's addresses are translated", ILL, "at s1e1r, %0")
 RUNS(hints, "executes hints that are allowed", 0, "nop\n\tyield\n\tsev\n\tsevl\n\tisb\n\tdsb sy\n\tclrex")
 
-/* Linux allows them. */
+/* On a board: ILL. To QEMU it is like a nop, and Linux allows it. */
+RUNS(wfe, "stops the core until an event", 0, "sev\n\twfe")
+
+/* Linux allows these. */
 RUNS_HERE(wfi, "stops the core", ILL, "wfi")
-RUNS_HERE(wfe, "stops the core until an event", ILL, "wfe")
 ON_DATA_HERE(dc_zero, "zeroes a line", ILL, "dc zva, %0")
 ON_DATA_HERE(dc_clean, "cleans a line of the data cache", ILL, "dc cvac, %0")
 ON_DATA_HERE(dc_flush, "cleans and invalidates a line", ILL, "dc civac, %0")
