@@ -32,8 +32,9 @@ irq_window(void)
     __asm__ volatile("msr daifclr, #2; isb; msr daifset, #2" : : : "memory");
 }
 
-/* The timer of this core starts to tick. */
+/* The timer of this core starts to tick; and stops. */
 void timer_init(void);
+void timer_stop(void);
 
 /* Ticks since then. */
 uint64_t timer_ticks(void);

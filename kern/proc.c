@@ -402,6 +402,7 @@ proc_reset(void)
     }
     boot_thread.children = NULL;
     proc_idle = NULL;
+    timer_stop(); /* nobody would take its interrupts */
     tried = false; /* threads 1 and 2 are made anew */
     last_pid = 0;
 }

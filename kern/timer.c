@@ -66,6 +66,12 @@ timer_init(void)
     mmio_write(CORE0_TIMERS_PA, SOURCE_CNTV);
 }
 
+void
+timer_stop(void)
+{
+    write_sysreg(cntv_ctl_el0, 0);
+}
+
 uint64_t
 timer_ticks(void)
 {

@@ -1,0 +1,446 @@
+/*
+ * All of lab 5 at work: programs from user/ run, alone and several at the same time, while a kernel thread looks at
+ * the tables of all of them (audit.h) every few milliseconds.
+ */
+#include "../lab4/lab4.h"
+#include "audit.h"
+#include "console.h"
+#include "irq.h"
+#include "lab5.h"
+#include "pmm.h"
+#include "printf.h"
+#include "proc.h"
+#include "slab.h"
+#include "string.h"
+#include "syscall.h"
+#include "sysreg.h"
+#include "uapi/signal.h"
+#include "vmalloc.h"
+
+#define MILLION 1000000UL
+#define SECONDS 20  /* that programs may take by the clock, ... */
+#define AT_MOST 400 /* ... or million instructions, where these can be counted */
+#define LOOK_MS 2   /* between two looks at all tables */
+
+#define ILL  (128 + SIGILL)
+#define TRAP (128 + SIGTRAP)
+#define BUS  (128 + SIGBUS)
+#define SEGV (128 + SIGSEGV)
+
+/* A program, the status that it must end with, and what became of it. */
+struct job {
+    int status;
+    const char *argv[5];
+    int pid; /* 0: it has been waited for */
+};
+
+/* ---- Time ---- */
+
+/*
+ * Under -icount the PMU counts instructions (event 8, INST_RETIRED; ARM ARM D7.10.3), else it does not, and the
+ * clock has to do.
+ */
+static uint32_t
+instructions(void)
+{
+    return (uint32_t)read_sysreg(pmevcntr0_el0);
+}
+
+static void
+count_instructions(bool on)
+{
+    write_sysreg(pmevtyper0_el0, 8);
+    if (on)
+        write_sysreg(pmcntenset_el0, 1);
+    else
+        write_sysreg(pmcntenclr_el0, 1);
+    write_sysreg(pmcr_el0, read_sysreg(pmcr_el0) | 1);
+    __asm__ volatile("isb"); /* from here on it counts */
+}
+
+static void
+sleep_ms(uint64_t ms)
+{
+    timer_sleep(clock_count() + clock_counts(ms * MILLION));
+}
+
+/* ---- Pages and objects ---- */
+
+static size_t
+objects_in_use(void)
+{
+    size_t n = 0;
+
+    for (const struct slab *slab = slabs; slab; slab = slab->next)
+        n += slab_in_use(slab);
+    return n;
+}
+
+static size_t
+areas_in_use(void)
+{
+    size_t n = 0;
+
+    for (const struct area *a = areas; a; a = a->next)
+        n++;
+    return n;
+}
+
+/* Blocks that the check has taken, so that the programs find less; each points to the next. */
+static struct block {
+    struct block *next;
+    unsigned order;
+} * held;
+
+/* Leave the programs so many pages. */
+static void
+hold_all_but(size_t leave)
+{
+    for (unsigned order = PMM_ORDERS; order-- > 0;)
+        while (pages_free() >= leave + (1UL << order)) {
+            uint64_t pa = pmm_alloc(order);
+            if (pa == 0)
+                break;
+            struct block *b = P2V(pa);
+            b->order = order;
+            b->next = held;
+            held = b;
+        }
+}
+
+static void
+hold_none(void)
+{
+    while (held) {
+        struct block *b = held;
+        held = b->next;
+        pmm_free(V2P(b), b->order);
+    }
+}
+
+/* ---- Looking at the tables ---- */
+
+static char first_error[160]; /* the first one that audit has found, "": none */
+static size_t looks;
+static bool auditing; /* the thread is to go on */
+static uint64_t
+    kept; /* memory for audit to count in, when the programs take all there is; 0: none */
+static unsigned kept_order;
+
+static void
+note_error(const char *line)
+{
+    if (!first_error[0])
+        strlcpy(first_error, line, sizeof(first_error));
+}
+
+/* Interrupts are masked. */
+static void
+look(void)
+{
+    if (kept)
+        pmm_free(kept, kept_order);
+    audit(note_error);
+    if (kept)
+        kept = pmm_alloc(kept_order); /* the same: nobody has come between */
+    looks++;
+}
+
+static void
+look_again_and_again(void *unused)
+{
+    (void)unused;
+    irq_mask();
+    while (auditing) {
+        look();
+        sleep_ms(LOOK_MS);
+    }
+}
+
+static void
+keep_memory(void)
+{
+    while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(uint16_t))
+        kept_order++;
+    kept = pmm_alloc(kept_order);
+    EXPECT(kept != 0,
+           "expected a block of order %u, found none: write pmm_alloc in kern/pmm.c "
+           "first (lab 3)",
+           kept_order);
+}
+
+static void
+keep_no_memory(void)
+{
+    if (kept)
+        pmm_free(kept, kept_order);
+    kept = 0;
+    kept_order = 0;
+}
+
+static void
+expect_order(const char *when)
+{
+    EXPECT(!first_error[0], "%s: expected the tables of all processes to be in order, found %s",
+           when, first_error);
+}
+
+/* ---- Programs ---- */
+
+static const char *
+line_of(const struct job *job)
+{
+    static char line[64];
+    int n = 0;
+
+    line[0] = '\0';
+    for (const char *const *arg = job->argv; *arg && n < (int)sizeof(line); arg++)
+        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%s", n ? " " : "", *arg);
+    return line;
+}
+
+static const char *
+signal_of(int status)
+{
+    static const struct {
+        int status;
+        const char *name;
+    } names[] = {{ILL, " (SIGILL)"},
+                 {TRAP, " (SIGTRAP)"},
+                 {BUS, " (SIGBUS)"},
+                 {SEGV, " (SIGSEGV)"}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (names[i].status == status)
+            return names[i].name;
+    return "";
+}
+
+static void
+start(struct job *job)
+{
+    check_doing("starting %s", line_of(job));
+    job->pid = proc_spawn(job->argv, (const char *const[]){"HOME=/", NULL});
+    EXPECT(job->pid > 0, "expected a pid, found %s", error_name(job->pid));
+}
+
+/* Take what is left of it, if it has ended. Has it? */
+static bool
+ended(struct job *job)
+{
+    if (job->pid == 0)
+        return true;
+    const struct proc *p = proc_find(job->pid);
+    EXPECT(p, "process %d is gone, and nobody has waited for it", job->pid);
+    if (p->state != PROC_ZOMBIE)
+        return false;
+    int status = proc_wait(job->pid);
+    job->pid = 0;
+    EXPECT(status == job->status, "expected it to end with status %d%s, found %d%s", job->status,
+           signal_of(job->status), status, signal_of(status));
+    return true;
+}
+
+#define JOBS_MAX 24
+
+static struct job jobs[JOBS_MAX]; /* at work now */
+static size_t njobs;
+
+/* Until all of them have ended. */
+static void
+finish(void)
+{
+    uint64_t until = clock_count() + clock_counts(SECONDS * 1000 * MILLION);
+    uint32_t from = instructions();
+    size_t running = njobs;
+
+    while (running > 0) {
+        bool late = clock_count() > until || instructions() - from > AT_MOST * MILLION;
+        running = 0;
+        for (size_t i = 0; i < njobs; i++) {
+            check_doing("%s", line_of(&jobs[i]));
+            bool over = ended(&jobs[i]);
+            EXPECT(over || !late, "expected it to end with status %d, it has not ended yet",
+                   jobs[i].status);
+            running += !over;
+        }
+        check_doing("while programs run");
+        expect_order("meanwhile");
+        if (running > 0)
+            sleep_ms(1);
+    }
+}
+
+static void
+run_together(const struct job *list, size_t n)
+{
+    assert(n <= JOBS_MAX);
+    memcpy(jobs, list, n * sizeof(*list));
+    njobs = n;
+    for (size_t i = n; i > 1; i--) {
+        size_t other = check_random_below(i);
+        struct job job = jobs[i - 1];
+        jobs[i - 1] = jobs[other];
+        jobs[other] = job;
+    }
+    for (size_t i = 0; i < n; i++)
+        start(&jobs[i]);
+    finish();
+}
+
+static void
+run_alone(const struct job *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        run_together(&list[i], 1);
+}
+
+/* ---- The check ---- */
+
+static void
+put_back(void)
+{
+    auditing = false;
+    count_instructions(false);
+    keep_no_memory();
+    hold_none();
+    proc_reset(); /* threads 1 and 2 too: after the last check all pages are free */
+    pages_back();
+}
+
+/* Nothing can be said of the rest before this works. */
+static void
+need_exit(void)
+{
+    struct trap_frame frame = {.x[8] = NSYSCALLS};
+    static const struct job job = {7, {"exit", "7"}, 0};
+
+    check_doing("syscall(frame), of a system call that there is not");
+    syscall(&frame);
+    EXPECT((int64_t)frame.x[0] == -ENOSYS,
+           "found %ld as its result, expected -ENOSYS: write syscall in kern/syscall.c first",
+           (int64_t)frame.x[0]);
+    run_alone(&job, 1);
+}
+
+static void
+change_mappings(void)
+{
+    /* Each alone: a switch to another process would empty QEMU's TLB. */
+    static const struct job ways[] = {
+        {SEGV, {"tlb", "unmapped"}, 0},
+        {SEGV, {"tlb", "shrunk"}, 0},
+        {SEGV, {"tlb", "hidden"}, 0},
+        {SEGV, {"tlb", "readonly"}, 0},
+        {SEGV, {"tlb", "noexec"}, 0},
+        {SEGV, {"tlb", "readonly-over"}, 0},
+        {0, {"tlb"}, 0},
+    };
+
+    run_alone(ways, ARRAY_SIZE(ways));
+}
+
+static char numbers[6][24]; /* arguments that are numbers */
+
+static void
+choose_numbers(void)
+{
+    for (int i = 0; i < 4; i++)
+        snprintf(numbers[i], sizeof(numbers[i]), "%lu", check_random_below(1UL << 40));
+    for (int i = 4; i < 6; i++)
+        snprintf(numbers[i], sizeof(numbers[i]), "%lu", 20 + check_random_below(60));
+}
+
+static void
+run_many(void)
+{
+    static const struct job many[] = {
+        {0, {"regs", "300", numbers[0]}, 0},
+        {0, {"regs", "300", numbers[1]}, 0},
+        {0, {"alloc", "one", numbers[4]}, 0},
+        {0, {"alloc", "two", numbers[5]}, 0},
+        {0, {"memory"}, 0},
+        {0, {"errors"}, 0},
+        {0, {"heap", "200"}, 0},
+        {0, {"sleep", "4"}, 0},
+        {200, {"exit", "200"}, 0},
+        {128 + SIGTERM, {"exit", "-15"}, 0},
+        {SEGV, {"attack", "null_write"}, 0},
+        {SEGV, {"attack", "kernel_write"}, 0},
+        {SEGV, {"attack", "text_write"}, 0},
+        {SEGV, {"attack", "stack_jump"}, 0},
+        {SEGV, {"attack", "own_stack_unmap"}, 0},
+        {ILL, {"attack", "daifset"}, 0},
+        {ILL, {"attack", "msr_ttbr0_el1"}, 0},
+        {BUS, {"attack", "odd_jump"}, 0},
+        {TRAP, {"attack", "breakpoint"}, 0},
+        {0, {"attack", "kernel_pointers"}, 0},
+        {0, {"attack", "scatter"}, 0},
+        {0, {"attack", "no_such_call"}, 0},
+    };
+
+    run_together(many, ARRAY_SIZE(many));
+}
+
+static void
+run_out_of_memory(void)
+{
+    static const struct job racers[] = {
+        {0, {"alloc", "one"}, 0},           {0, {"alloc", "two"}, 0},
+        {0, {"alloc", "three"}, 0},         {0, {"regs", "200", numbers[2]}, 0},
+        {SEGV, {"attack", "recursion"}, 0},
+    };
+    static const struct job takers[] = {{0, {"attack", "mmap_all"}, 0},
+                                        {0, {"attack", "cut_all"}, 0}};
+
+    hold_all_but(500 + check_random_below(300));
+    run_together(racers, ARRAY_SIZE(racers));
+    run_alone(takers, ARRAY_SIZE(takers));
+    hold_none();
+}
+
+CHECK(programs)
+{
+    need_threads();
+    need_user_pte();
+    need_aspace_create();
+    need_user_map();
+    need_user_alloc();
+    need_aspace_destroy();
+    check_finally(put_back);
+    irq_mask();
+    first_error[0] = '\0';
+    count_instructions(true);
+    need_exit(); /* also: the areas' tables are there now */
+
+    pages_note();
+    size_t objects = objects_in_use(), areas_before = areas_in_use();
+    keep_memory();
+    auditing = true;
+    looks = 0;
+    int auditor = kthread_create(look_again_and_again, NULL, "auditor");
+    EXPECT(auditor > 0, "expected a thread, found %s", error_name(auditor));
+
+    choose_numbers();
+    change_mappings();
+    run_many();
+    run_out_of_memory();
+
+    check_doing("after all programs have ended");
+    auditing = false;
+    for (int i = 0; i < 100 && proc_find(auditor); i++)
+        sleep_ms(1);
+    look();
+    expect_order("at the end");
+    EXPECT(looks > 5 && !proc_find(auditor),
+           "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu "
+           "times and is %s",
+           LOOK_MS, looks, proc_find(auditor) ? "still there" : "gone");
+    keep_no_memory();
+    pages_expect("all programs have ended");
+    EXPECT(objects_in_use() == objects,
+           "expected %lu objects of kmalloc's to be in use, as before, found %lu", objects,
+           objects_in_use());
+    EXPECT(areas_in_use() == areas_before, "expected %lu areas of vmalloc's, as before, found %lu",
+           areas_before, areas_in_use());
+}
