@@ -9,7 +9,7 @@
 static bool
 is_table(uint64_t pte, int level)
 {
-    return level < LAST_LEVEL && (pte & PTE_TABLE) == PTE_TABLE;
+    return level != LAST_LEVEL && (pte & PTE_TABLE) == PTE_TABLE;
 }
 
 /* The first leaf at or behind va. it->tables holds the tables for va, down to this level. */
