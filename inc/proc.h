@@ -1,5 +1,5 @@
 /*
- * Processes and kernel threads: what there is of each, and how they come and go. (proc.c, kthread.c) How they take
+ * Processes and kernel threads: what there is of each, and how they come and go. (proc.c, thread.S) How they take
  * turns: sched.h.
  *
  * A kernel thread has no address space, and runs with interrupts open. A process is a thread that leaves the kernel
@@ -121,7 +121,7 @@ extern bool proc_stopped;
 
 /*
  * A check has ended in the middle of something: whatever thread this was, it is the boot's again, and
- * all others are gone but the idle thread.
+ * all others are gone; threads 1 and 2 are made anew when they are wanted.
  */
 void proc_reset(void);
 

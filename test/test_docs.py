@@ -192,8 +192,8 @@ def test_handout_agrees_with_lab_toml(lab: labs.Lab) -> None:
 
 
 def messages() -> str:
-    """What kernel, checks and grader can say, literals joined over line ends."""
-    sources = [ROOT / name for name in sorted(FILES) if re.match(r"(kern|lib|labs/lab\d+|grade)/.*\.(c|py)\Z", name)]
+    """What kernel, programs, checks and grader can say, literals joined over line ends."""
+    sources = [ROOT / name for name in sorted(FILES) if re.match(r"(kern|lib|user|labs/lab\d+|grade)/.*\.(c|py)\Z", name)]
     text = "\n".join(source.read_text(encoding="utf-8") for source in sources if source.is_file())
     return re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)
 
