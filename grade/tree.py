@@ -95,6 +95,7 @@ class Tree:
         self.root = take(g) - KERNBASE
         self.entries: dict[int, int] = {}   # page's va (48 bits): entry
         self.walked: list[int] = []         # pages that have tables, if no entry
+        self.held: set[int] = set()         # pages from kalloc that are somebody's, mapped or not
         poison_free(g)
 
     def tables_for(self, pages: list[int]) -> set[tuple[int, int]]:
@@ -141,12 +142,15 @@ class Tree:
             raise Disagree(f"expected {needed} tables below the root, found {len(tables)}")
         if free is None:
             free = free_pages(self.g)
-        lost = self.all - free - {P2V(t) for t in [self.root, *tables]}
+        mine = {P2V(t) for t in [self.root, *tables]}
+        lost = self.all - free - mine - self.held
         if lost:
             raise Disagree(f"{len(lost)} pages are lost, neither free nor a table: {min(lost):#x}")
-        both = free & {P2V(t) for t in [self.root, *tables]}
+        both = free & mine
         if both:
             raise Disagree(f"the page {min(both):#x} is free and a table at once")
+        if self.held & (free | mine):
+            raise Disagree(f"the page {min(self.held & (free | mine)):#x} is free, or a table, but it was in use")
 
     def prune(self) -> None:
         """Free the tables below the root, by hand: vm_free is another exercise."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from grade.buddy import ORDERS, Pmm, free_pages, memory, variable
 from grade.guest import Guest
-from grade.machine import Stop
+from grade.order import GONE, LIMIT, Order, Owners, live
 from grade.tree import ADDED, ADDRESS, NG, PXN, RO, TABLE, USER, UXN
 from grade.view import KERNBASE, M64, PGSIZE, P2V, Disagree
 
@@ -18,8 +18,6 @@ STOP = START + (1 << 36)
 AREA = struct.Struct("<3Q")         # start, npages, next
 IGNORED = 0xF << 55                 # bits of an entry that are software's
 MANY = 200                          # areas on a list, more than there can be
-FAR = 30_000                        # instructions for which a call is followed
-LIMIT = 60                          # million instructions for a call
 
 
 class Space:
@@ -187,7 +185,7 @@ class Space:
         self.last = f"vfree({start:#x}), of {npages} pages"
         pages = [self.g.walk(self.g.ttbr1, start + i * PGSIZE)[-1][2] & ADDRESS for i in range(npages)]
         if closely:
-            Order(self, start, npages).follow("vfree", start)
+            Down(self, start, npages).follow("vfree", start)
         else:
             self.g.call("vfree", start, limit=LIMIT)
         self.check()
@@ -207,125 +205,41 @@ class Space:
 
 # --- in which order ------------------------------------------------------
 
-# ARM ARM C5.5 and C6.2: `dsb` with its option in bits 11:8, `tlbi` at EL1 with CRm in 11:8, op2 in 7:5, Xt in 4:0.
-DSB, DSB_MASK = 0xD503_309F, 0xFFFF_F0FF
-TLBI, TLBI_MASK = 0xD508_8000, 0xFFFF_F000
-SHARED_STORES = (2, 3, 10, 11, 14, 15)      # OSHST, OSH, ISHST, ISH, ST, SY
-SHARED_ALL = (3, 11, 15)                    # OSH, ISH, SY
-LOCAL, BROADCAST = (7,), (1, 3)             # CRm: this core; outer, inner shareable
-TLBI_ALL, TLBI_PAGE = (0,), (1, 3, 5, 7)    # op2: VMALLE1; VAE1, VAAE1, VALE1, VAALE1
-MAPPED, CLEARED, VISIBLE, INVALIDATED, GONE = range(5)
-WHY = {
-    MAPPED: "is still mapped",
-    CLEARED: "was unmapped, but no dsb makes the walkers of other cores see that before a tlbi",
-    VISIBLE: "was unmapped, but its translation has not been dropped from the TLBs (tlb_flush_page)",
-    INVALIDATED: "was unmapped, but no dsb has waited until other cores have done with its translation",
-}
 
-
-class Order:
-    """An area while a call takes it down, instruction by instruction: is nothing given away before its time?"""
+class Down(Order):
+    """An area while a call takes it down: is nothing given away before its time?"""
 
     def __init__(self, space: Space, start: int, npages: int):
-        self.space, self.g, self.start, self.n = space, space.g, start, npages
-        self.slots = [self.g.walk(self.g.ttbr1, start + i * PGSIZE)[3][1] for i in range(npages)]
-        self.now = self.entries()
-        self.stage = [MAPPED if entry & 1 else GONE for entry in self.now]
-        self.page = [entry & ADDRESS for entry in self.now]         # what was mapped there last
-        pmm = Pmm(self.g)
-        self.state = pmm.table - KERNBASE - pmm.start               # of the frame at 0
-        self.lock, self.list, self.areas = (self.g.symbol(name) - KERNBASE for name in ("vmalloc_lock", "kmem", "areas"))
-        self.link = self.areas                                      # what points to the area's record
-        self.local = False
-        self.wrong: str | None = None
+        g = space.g
+        super().__init__(g, space.last, [live(g, g.ttbr1, start + i * PGSIZE) for i in range(npages)])
+        self.start, self.owners = start, Owners(g)
+        self.lock, self.areas = (g.symbol(name) - KERNBASE for name in ("vmalloc_lock", "areas"))
+        self.record = self.areas                                    # what points to the area's record
 
-    def u64(self, at: int) -> int:
-        ram = self.g.machine.ram
-        return int.from_bytes(ram[at:at + 8], "little")
-
-    def entries(self) -> list[int]:
-        return [self.u64(at) for at in self.slots]
-
-    def follow(self, function: str, *arguments: int) -> int:
-        """Call it.  Raises what is wrong first."""
-        machine, ram = self.g.machine, self.g.machine.ram
-        name, pc = self.g.enter(function, *arguments)
-        stop: Stop | None = None
-        for step in range(FAR):
-            at = pc - KERNBASE
-            word = int.from_bytes(ram[at:at + 4], "little") if 0 <= at < len(ram) else 0
-            self.barrier(word)
-            machine.gdb.step()
-            pc = machine.pc
-            self.look()
-            if pc in machine.breakpoints or self.wrong or step % 64 == 63 and machine.finished():
-                stop = Stop.BREAKPOINT
-                break
-        if self.wrong:
-            raise Disagree(self.wrong)
-        if stop is None or machine.finished():
-            stop = machine.run(LIMIT)
-        return self.g.leave(name, stop, LIMIT)
-
-    def barrier(self, word: int) -> None:
-        option = word >> 8 & 15
-        if word & DSB_MASK == DSB & DSB_MASK:
-            for i, stage in enumerate(self.stage):
-                if stage == CLEARED and option in SHARED_STORES:
-                    self.stage[i] = VISIBLE
-                elif stage == INVALIDATED and option in SHARED_ALL:
-                    self.stage[i] = GONE
-        elif word & TLBI_MASK == TLBI:
-            op2 = word >> 5 & 7
-            va = self.g.reg(f"x{word & 31}") if op2 in TLBI_PAGE and word & 31 != 31 else 0
-            for i in range(self.n):
-                page = self.start + i * PGSIZE
-                hit = op2 in TLBI_ALL or op2 in TLBI_PAGE and (va ^ page >> 12) & 0xF_FFFF_FFFF == 0
-                if hit and option in BROADCAST and self.stage[i] == VISIBLE:
-                    self.stage[i] = INVALIDATED
-                self.local = self.local or hit and option in LOCAL
-
-    def look(self) -> None:
-        """What the last instruction has changed."""
-        now = self.entries()
-        if now != self.now:
-            for i, (old, new) in enumerate(zip(self.now, now)):
-                if new & 1:
-                    self.stage[i], self.page[i] = MAPPED, new & ADDRESS
-                elif old & 1:
-                    self.stage[i] = CLEARED
-            self.now = now
-        if all(stage == GONE for stage in self.stage):
-            return
-        what = self.space.last
-        for i, stage in enumerate(self.stage):
-            if stage != GONE and self.is_free(self.page[i]):
-                self.wrong = (f"in {what}: the page at {self.page[i]:#x} is given back while {self.start + i * PGSIZE:#x} "
-                              + self.why(stage))
-                return
-        if not self.on_list():
-            i = next(i for i, stage in enumerate(self.stage) if stage != GONE)
-            self.wrong = (f"in {what}: the area is not on the list any more, so that others can have its addresses, "
-                          f"while {self.start + i * PGSIZE:#x} " + self.why(self.stage[i]))
-
-    def why(self, stage: int) -> str:
-        if stage == VISIBLE and self.local:
-            return "was unmapped, but its translation has been dropped from the TLB of this core only"
-        return WHY[stage]
+    def look(self) -> str | None:
+        for entry in self.live:
+            if entry.stage != GONE and self.is_free(entry.page):
+                return f"the page at {entry.page:#x} is given back while {entry.va:#x} {entry.why()}"
+        late = next((entry for entry in self.live if entry.stage != GONE), None)
+        if late and not self.on_list():
+            return ("the area is not on the list any more, so that others can have its addresses, while "
+                    f"{late.va:#x} {late.why()}")
+        return None
 
     def is_free(self, pa: int) -> bool:
         """Can others have the page?"""
-        return pa != 0 and (self.g.machine.ram[self.state + pa // PGSIZE] != 0 or self.u64(self.list) == P2V(pa))
+        state, _, listed = self.owners.of(pa)
+        return pa != 0 and (state != 0 or listed)
 
     def on_list(self) -> bool:
         """Or is it only that vmalloc_lock is held, so that nobody can look?"""
         word = self.g.machine.ram[self.lock:self.lock + 4]
-        if word[:2] != word[2:] or self.is_area(self.u64(self.link)):
+        if word[:2] != word[2:] or self.is_area(self.u64(self.record)):
             return True
         at, turns = self.areas, 0
         while (record := self.u64(at)) and turns < MANY:
             if self.is_area(record):
-                self.link = at
+                self.record = at
                 return True
             at, turns = record - KERNBASE + AREA.size - 8, turns + 1
         return False
@@ -384,7 +298,7 @@ def half_way(s: Space, pages: Iterator[int]) -> None:
     for _ in range(2):
         s.g.call("pmm_free", next(pages), 0)
     s.last = f"vmalloc_aligned({npages * PGSIZE:#x}, {PGSIZE:#x}), with two pages free"
-    found = Order(s, start, npages).follow("vmalloc_aligned", npages * PGSIZE, PGSIZE)
+    found = Down(s, start, npages).follow("vmalloc_aligned", npages * PGSIZE, PGSIZE)
     if found:
         raise Disagree(f"{s.last} returned {found:#x}, expected NULL")
     s.check()
