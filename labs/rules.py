@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+import labs
 from cut import MARK, REQUIRED, Cut, Region, Source, SourceFile, is_text
 
 LATER_LAB_DISTANCE = 5  # lines that a later lab keeps away from an exercise

@@ -496,3 +496,33 @@ def test_lab_toml_errors() -> None:
             labs.parse(1, good.replace(old, new, 1))
     with pytest.raises(labs.LabError, match="labs/lab1/lab.toml is missing"):
         labs.parse_all({2: good})
+
+
+def test_a_folder_is_a_labs(source: Source, tmp_path: Path) -> None:
+    """An entry that ends in / is a whole folder; a file in it can still belong to another lab."""
+    source.write("labs/lab2/lab.toml", source.read("labs/lab2/lab.toml").replace("files = [", 'files = ["user/", '))
+    source.write("labs/lab3/lab.toml", source.read("labs/lab3/lab.toml").replace("files = [", 'files = ["user/c/x.c", '))
+    for name in ("user/a.c", "user/b/a.c", "user/c/x.c", "user/c/y.c", "users.c"):
+        source.write(name, f"/* {name} */\n")
+    source.commit()
+    source.release("--to", tmp_path / "c")
+    course = published(tmp_path / "c")
+
+    def brought(lab: int) -> set[str]:
+        return {name for name in course.names(f"lab{lab}") if name.startswith("user")}
+
+    assert brought(1) == {"users.c"}
+    assert brought(2) == {"users.c", "user/a.c", "user/b/a.c", "user/c/y.c"}
+    assert brought(3) == brought(2) | {"user/c/x.c"} == brought(4)
+
+    found = labs.read(source.path)
+    assert {"user/%", "user/c/x.c", "labs/lab2/%"} <= set(labs.later(found, 1))
+    assert "user/%" not in labs.later(found, 2) and "user/c/x.c" in labs.later(found, 2)
+    assert [labs.lab_of(found, name) for name in ("user/new.c", "user/c/x.c", "labs/lab4/x", "kern/main.c")] == [2, 3, 4, 1]
+
+
+def test_a_folder_that_is_missing(source: Source, tmp_path: Path) -> None:
+    source.write("labs/lab3/lab.toml", source.read("labs/lab3/lab.toml").replace("files = [", 'files = ["users/", '))
+    source.commit()
+    done = source.release("--to", tmp_path / "c", status=1)
+    assert "users/, listed under files, does not exist" in done.stderr

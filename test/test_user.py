@@ -24,6 +24,8 @@ LINUX = ["qemu-aarch64", "-cpu", "cortex-a53"]
 PROMPT = b"bramble> "
 PATIENCE = 120.0    # seconds for one command, on the slowest host
 
+KEPT = 8            # pages that kmalloc may keep or give back, when memory had run out
+
 SIGNALS = [n for n in range(1, 32) if n not in (19, 20, 21, 22)]    # Linux would stop the program
 SAME = [
     "hello", "hello a b", "args", "args one two three", "regs", "regs 20000 7", "tlb", "fp", "fp 1", "fp 2 3000", "fp 3", "sleep 10",
@@ -34,6 +36,9 @@ NOT_SAME = {
     "echo": "reads: see test_echo",
     "spin": "never ends: see test_spin",
 }
+
+# These leave the kernel without memory, so that its caches may shrink and grow.
+EXHAUSTING = ("mmap_all", "brk_all", "cut_all")
 
 # A program of another C library: what that needs of the kernel before main is more than ours does.
 GLIBC = r"""
@@ -297,7 +302,9 @@ def test_a_race_for_memory(another: Callable[[str], Console]) -> None:
     pages = [int(n) for n in re.findall(rb"[abc]: (\d+) pages, all of them mine", console.said)]
     console.said = b""
     assert len(pages) == 3 and min(pages) > 0 and sum(pages) > before / 2
-    assert console.free() == before
+    while "alloc" in console.command("ps"):
+        pass
+    assert abs(console.free() - before) < KEPT
     assert "in order" in console.command("audit")
 
 
@@ -317,9 +324,9 @@ def test_attacks(kernel: Path, another: Callable[[str], Console]) -> None:
     assert len(attacks) >= 40
     console = another("mem=64M hz=1000")
     console.background("regs 1000000000000 1", "regs 1000000000000 2")
-    for name in ("mmap_all", "cut_all", "scatter"):     # so that kmalloc's caches are as large as they get
-        console.run(f"attack {name}")
+    console.run("hello")
     before, wrong = console.free(), []
+    least = before - KEPT
     for name, status, _ in attacks:
         if name == "read_pointers":
             console.type(f"run attack {name}\nsomething to read\n")
@@ -328,9 +335,10 @@ def test_attacks(kernel: Path, another: Callable[[str], Console]) -> None:
             said, got = console.run(f"attack {name}")
         if got != status:
             wrong.append(f"{name}: status {got} instead of {status}: {said}")
-        if (free := console.free()) != before:
+        free = console.free()
+        if free != before and (name not in EXHAUSTING or free < least):
             wrong.append(f"{name}: {before - free} pages are gone")
-            before = free
+        before = free
     assert not wrong, "\n".join(wrong)
     assert console.command("ps").count(" regs\n") == 2
     assert "in order" in console.command("audit")
