@@ -12,9 +12,9 @@ struct vma;
 
 /* Fields change only while the process itself, or who creates or ends it, is at work in the kernel. */
 struct aspace {
-    uint64_t *root;    /* level 0 table, an address in the linear map */
-    uint64_t asid;     /* asid.c's; bits 15:0 tag its TLB entries; 0: it has not run yet */
-    struct vma *vmas;  /* what is mapped, by address (vma.h) */
+    uint64_t *root;     /* level 0 table, an address in the linear map */
+    uint64_t asid;      /* asid.c's; bits 15:0 tag its TLB entries; 0: it has not run yet */
+    struct vma *vmas;   /* what is mapped, by address (vma.h) */
     uint64_t brk_start; /* the heap begins here ... */
     uint64_t brk;       /* ... and ends before this: the program break */
     size_t pages;       /* how many pages it has, without tables */
@@ -31,11 +31,11 @@ struct aspace {
  * The attributes of a user's page with the rights prot, for map_region: PTE_NORMAL, PTE_NG (its TLB entry
  * belongs to the ASID) and PTE_PXN (the kernel never executes it), always. With any right at all
  * PTE_USER, else PTE_KERNEL: mapped, and out of EL0's reach. PTE_RW with PROT_WRITE, else PTE_RO. PTE_UXN
- * without PROT_EXEC.
+ * without PROT_EXEC. Nothing else; but what map_region adds (PTE_PAGE, PTE_AF, PTE_SH) may be there already.
  */
 uint64_t user_pte(int prot);
 
-/* Make as->root an empty table, a page of kalloc's. 0, or -ENOMEM. */
+/* Make as->root an empty table, a page of kalloc's. No other field changes. 0, or -ENOMEM. */
 int aspace_create(struct aspace *as);
 
 /*
@@ -46,8 +46,9 @@ void aspace_destroy(struct aspace *as);
 
 /*
  * Map the page frame at pa at va, with the rights prot. With PROT_EXEC, instruction fetches see what is in the
- * frame now (icache_sync) before the page is mapped. as->pages counts it. 0; -EEXIST: va is mapped already;
- * -ENOMEM: no page for a table. After an error nothing has changed, and the frame is still the caller's.
+ * frame now (icache_sync) before the page is mapped. as->pages counts it. 0; -EEXIST: va is mapped already
+ * (bit 0 of its entry tells); -ENOMEM: no page for a table. After an error nothing has changed, and the frame is
+ * still the caller's.
  */
 int user_map(struct aspace *as, uint64_t va, uint64_t pa, int prot);
 
@@ -59,14 +60,16 @@ int user_alloc(struct aspace *as, uint64_t va, int prot);
 
 /*
  * Unmap the page at va and give it back (kfree: who shares it keeps it). Before it is free, no core can
- * reach it at va any more: entry, TLB, then kfree. Tables stay. as->pages counts it. -ENOENT: nothing was mapped.
+ * reach it at va any more: entry, TLB, then kfree. Tables stay. as->pages counts it. 0; -ENOENT: nothing was
+ * mapped.
  */
 int user_free(struct aspace *as, uint64_t va);
 
 /*
  * Give the page at va the rights prot; the page and what is in it stay. The entry is live: it is made invalid,
- * leaves the TLBs, and only then becomes the new one (break before make, ARM ARM D5.10.1). What was written
- * to a page that becomes executable is seen by instruction fetches. -ENOENT: nothing is mapped.
+ * leaves the TLBs, and only then becomes the new one (break before make, ARM ARM D5.10.1), which the walkers see
+ * (pte_sync) before it returns. What was written to a page that becomes executable is seen by instruction fetches
+ * before the page can be executed. 0; -ENOENT: nothing is mapped.
  */
 int user_protect(struct aspace *as, uint64_t va, int prot);
 
