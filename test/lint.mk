@@ -11,12 +11,15 @@ CPPCHECK ?= cppcheck
 
 # Mutants are wrong on purpose.
 LINT_KERNEL := $(sort $(wildcard kern/*.c lib/*.c labs/lab*/*.c test/bench/*.c test/boot/*.c))
+LINT_USER := $(sort $(wildcard user/*.c user/libc/*.c))
+LINT_ATTACKS := $(sort $(wildcard user/attack/*.c)) # what they do is wrong on purpose: their layout only
 LINT_HOST := $(sort $(wildcard test/host/*.c))
-LINT_HEADERS := $(sort $(wildcard inc/*.h inc/*/*.h kern/*.h lib/*.h labs/lab*/*.h test/host/*.h test/bench/*.h))
+LINT_HEADERS := $(sort $(wildcard inc/*.h inc/*/*.h kern/*.h lib/*.h labs/lab*/*.h user/*/*.h test/host/*.h test/bench/*.h))
 
 # The Makefile's flags as far as clang knows them, for the target that the kernel has.
 LINT_KERNEL_FLAGS := --target=aarch64-linux-gnu -std=gnu17 -ffreestanding -nostdlibinc -mgeneral-regs-only \
 	-fno-strict-aliasing -Iinc -DLAB=$(LAB) -DSOL=$(SOL)
+LINT_USER_FLAGS := $(filter-out -mgeneral-regs-only,$(LINT_KERNEL_FLAGS)) -Iuser/libc
 LINT_HOST_FLAGS = $(filter-out -W%,$(HOST_FLAGS)) -DLAB=$(LAB) -DSOL=$(SOL)
 
 # Left out: comparing pointers to different objects, as linker.ld's symbols are to it (etext, end). It does not
@@ -25,25 +28,30 @@ LINT_CPPCHECK_FLAGS := --enable=warning,performance,portability --std=c11 --plat
 	--quiet --error-exitcode=1 --suppress=comparePointers -Iinc -D__aarch64__ -D__GNUC__=12 \
 	'-D_Noreturn=__attribute__((noreturn))' -DLAB=$(LAB) -DSOL=$(SOL)
 
-.PHONY: lint lint-format lint-tidy-kernel lint-tidy-host lint-cppcheck format
-lint: lint-format lint-cppcheck lint-tidy-kernel lint-tidy-host
+.PHONY: lint lint-format lint-tidy-kernel lint-tidy-user lint-tidy-host lint-cppcheck format
+lint: lint-format lint-cppcheck lint-tidy-kernel lint-tidy-user lint-tidy-host
 	@echo 'lint: no findings'
 
 lint-format:
 	@echo '+ clang-format'
-	@$(CLANG_FORMAT) --dry-run -Werror $(LINT_KERNEL) $(LINT_HOST) $(LINT_HEADERS)
+	@$(CLANG_FORMAT) --dry-run -Werror $(LINT_KERNEL) $(LINT_USER) $(LINT_ATTACKS) $(LINT_HOST) $(LINT_HEADERS)
 
 format:
-	@$(CLANG_FORMAT) -i $(LINT_KERNEL) $(LINT_HOST) $(LINT_HEADERS)
+	@$(CLANG_FORMAT) -i $(LINT_KERNEL) $(LINT_USER) $(LINT_ATTACKS) $(LINT_HOST) $(LINT_HEADERS)
 
 lint-cppcheck:
 	@echo '+ cppcheck'
-	@$(CPPCHECK) $(LINT_CPPCHECK_FLAGS) $(LINT_KERNEL)
+	@$(CPPCHECK) $(LINT_CPPCHECK_FLAGS) -Iuser/libc $(LINT_KERNEL) $(LINT_USER)
 
 # clang-tidy counts on standard error what it found in the system's headers and did not show.
 lint-tidy-kernel:
 	@echo '+ clang-tidy kern lib labs'
 	@$(CLANG_TIDY) --quiet $(LINT_KERNEL) -- $(LINT_KERNEL_FLAGS) 2>/dev/null
+
+# A program is one thread.
+lint-tidy-user:
+	@echo '+ clang-tidy user'
+	@$(CLANG_TIDY) --quiet --checks=-concurrency-mt-unsafe $(LINT_USER) -- $(LINT_USER_FLAGS) 2>/dev/null
 
 # The programs of test/host/host.mk, each with its own flags, and the helpers that they are linked with.
 define lint_program

@@ -1,7 +1,7 @@
 /*
- * alloc [NAME] [PAGES]: takes memory page by page, at addresses one behind the other, until there is none or it has PAGES
- * of them. Writes its mark into each; at the end all marks must still be there. Several of these at the same time
- * race for what memory there is, at the same addresses: each has an address space of its own.
+ * alloc [NAME] [PAGES]: takes memory page by page, at addresses one behind the other, until there is none or it
+ * has PAGES of them. Writes its mark into each; at the end all marks must still be there. Several of these at
+ * the same time race for what memory there is, at the same addresses: each has an address space of its own.
  */
 #include "libc.h"
 

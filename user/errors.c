@@ -6,9 +6,11 @@
 #define ANON    (MAP_PRIVATE | MAP_ANONYMOUS)
 #define TCGETS  0x5401
 
-static const struct timespec negative = {-1, 0}, too_many_ns = {0, 1000000000}, negative_ns = {0, -1};
+static const struct timespec negative = {-1, 0}, too_many_ns = {0, 1000000000},
+                             negative_ns = {0, -1};
 static struct timespec t;
-static struct iovec good = {(void *)1, 0}, unreadable = {(void *)BAD_PTR, 10}, huge = {&t, 1UL << 63};
+static struct iovec good = {(void *)1, 0}, unreadable = {(void *)BAD_PTR, 10},
+                    huge = {&t, 1UL << 63};
 static char buffer[16];
 static char page[2 * PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 

@@ -66,7 +66,10 @@ main(int argc, char *argv[])
     uint64_t rounds = argc > 1 ? number(argv[1]) : 3000;
     char *start = sbrk(0);
 
-    require(!malloc(0) && !malloc(1UL << 47) && !malloc(SIZE_MAX) && !calloc(1UL << 33, 1UL << 33));
+    char *impossible[] = {malloc(0), malloc(1UL << 47), malloc(SIZE_MAX),
+                          calloc(1UL << 33, 1UL << 33)};
+    for (size_t i = 0; i < ARRAY_SIZE(impossible); i++)
+        require(!impossible[i]);
     free(NULL);
 
     char *zeroes = calloc(10, 100);

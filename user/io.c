@@ -12,7 +12,8 @@ try_write(void)
     require(write(2, "to file 2\n", 10) == 10);
 
     /* The end of a page, and the beginning of the next, in one piece. */
-    char *pages = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *pages =
+        mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     require(error_of(pages) == 0);
     memcpy(pages + PAGE_SIZE - 7, "over the edge\n", 14);
     require(write(1, pages + PAGE_SIZE - 7, 14) == 14);
@@ -41,7 +42,7 @@ try_names(void)
     require(strcmp(name.machine, "aarch64") == 0 && strnlen(name.release, 65) < 65);
     require(name.release[0] >= '3');
     require(getpid() > 0 && syscall(SYS_gettid) == getpid() && getppid() != getpid());
-    require(syscall(SYS_set_tid_address, NULL) == getpid());
+    require(syscall(SYS_set_tid_address, 0L) == getpid());
     require(syscall(SYS_geteuid) == syscall(SYS_getuid));
     require(syscall(SYS_getegid) == syscall(SYS_getgid));
     require(syscall(SYS_clock_getres, CLOCK_MONOTONIC, &resolution) == 0);

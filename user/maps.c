@@ -22,12 +22,9 @@ main(int argc, char *argv[])
         char *place;        /* its 64 bytes */
         char *start, *stop; /* where the part is, as far as a program can know */
     } part[] = {
-        {"text", code, elf_start, etext},
-        {"rodata", (char *)(uintptr_t)constant, etext, erodata},
-        {"data", variable, data, edata},
-        {"bss", zeroes, edata, end},
-        {"heap", sbrk(64), NULL, NULL},
-        {"stack", local, NULL, (char *)environ},
+        {"text", code, elf_start, etext}, {"rodata", (char *)(uintptr_t)constant, etext, erodata},
+        {"data", variable, data, edata},  {"bss", zeroes, edata, end},
+        {"heap", sbrk(64), NULL, NULL},   {"stack", local, NULL, (char *)environ},
     };
     bool ordered = true;
 

@@ -1,6 +1,6 @@
 /*
- * regs [N] [SEED]: N system calls, of several kinds, with random values in all registers. Each call must give the right
- * result, and leave memory and all registers but x0 as they were, whatever others do in between.
+ * regs [N] [SEED]: N system calls, of several kinds, with random values in all registers. Each call must give the
+ * right result, and leave memory and all registers but x0 as they were, whatever others do in between.
  */
 #include "libc.h"
 #include "registers.h"
@@ -30,8 +30,8 @@ shuffle(void)
         word[i] = value += 0x9e3779b97f4a7c15;
     in.sp = (uint64_t)&out;
     in.nzcv &= 0xf0000000;
-    in.fpcr &= 0x03c00000;  /* DN, FZ, rounding mode (ARM ARM C5.2.7) */
-    in.fpsr &= 0x0800009f;  /* QC, IDC, IXC, UFC, OFC, DZC, IOC (C5.2.8) */
+    in.fpcr &= 0x03c00000; /* DN, FZ, rounding mode (ARM ARM C5.2.7) */
+    in.fpsr &= 0x0800009f; /* QC, IDC, IXC, UFC, OFC, DZC, IOC (C5.2.8) */
     in.x[17] = value % 256 ? 0 : 20000;
 }
 
@@ -57,8 +57,8 @@ main(int argc, char *argv[])
         uint64_t number, argument;
         long result;
     } call[] = {
-        {SYS_getpid, 0, 0}, {SYS_sched_yield, 0, 0},      {SYS_gettid, 0, 0},
-        {SYS_brk, 0, 0},    {SYS_munmap, 1, -EINVAL},     {5000, 0, -ENOSYS},
+        {SYS_getpid, 0, 0}, {SYS_sched_yield, 0, 0},  {SYS_gettid, 0, 0},
+        {SYS_brk, 0, 0},    {SYS_munmap, 1, -EINVAL}, {5000, 0, -ENOSYS},
     };
 
     uint64_t seed = argc > 2 ? number(argv[2]) : 0;

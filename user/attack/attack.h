@@ -1,6 +1,6 @@
 /*
- * An attack: a program that does what it must not, and the status that it must end with. Each stands in a file of its own,
- * but for those that are one line each (pointers.c, sysregs.c, instructions.c).
+ * An attack: a program that does what it must not, and the status that it must end with. Each stands in a file of
+ * its own, but for those that are one line each (pointers.c, sysregs.c, instructions.c).
  */
 #ifndef ATTACK_H
 #define ATTACK_H
@@ -14,10 +14,10 @@
 #define ATTACK(name, what, status)      ATTACK_ENTRY(name, what, status, false)
 #define ATTACK_HERE(name, what, status) ATTACK_ENTRY(name, what, status, true)
 
-#define ATTACK_ENTRY(name, what, status, here)                                          \
-    static void attack_##name(void);                                                    \
-    static const struct attack entry_##name __attribute__((section(".attacks"), used)) \
-        = {#name, what, status, here, attack_##name};                                   \
+#define ATTACK_ENTRY(name, what, status, here)                                                   \
+    static void attack_##name(void);                                                             \
+    static const struct attack entry_##name                                                      \
+        __attribute__((section(".attacks"), used)) = {#name, what, status, here, attack_##name}; \
     static void attack_##name(void)
 
 struct attack {

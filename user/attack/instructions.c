@@ -2,32 +2,32 @@
 
 /* Instructions that are not EL0's, or not this core's. */
 
-#define RUNS(name, what, status, text)      \
-    ATTACK(name, what, status)              \
-    {                                       \
-        __asm__ volatile(text);             \
+#define RUNS(name, what, status, text) \
+    ATTACK(name, what, status)         \
+    {                                  \
+        __asm__ volatile(text);        \
     }
 #define RUNS_HERE(name, what, status, text) \
     ATTACK_HERE(name, what, status)         \
     {                                       \
         __asm__ volatile(text);             \
     }
-#define ON_DATA(name, what, status, text)                    \
-    ATTACK(name, what, status)                               \
-    {                                                        \
-        __asm__ volatile(text : : "r"(own_data));            \
+#define ON_DATA(name, what, status, text)         \
+    ATTACK(name, what, status)                    \
+    {                                             \
+        __asm__ volatile(text : : "r"(own_data)); \
     }
-#define ON_DATA_HERE(name, what, status, text)               \
-    ATTACK_HERE(name, what, status)                          \
-    {                                                        \
-        __asm__ volatile(text : : "r"(own_data));            \
+#define ON_DATA_HERE(name, what, status, text)    \
+    ATTACK_HERE(name, what, status)               \
+    {                                             \
+        __asm__ volatile(text : : "r"(own_data)); \
     }
 
 static char own_data[64] __attribute__((aligned(64)));
 
 RUNS(undefined, "executes an instruction that does not exist", ILL, "udf #0")
-RUNS(undefined_sve, "executes an instruction of later cores", ILL, ".inst 0x2518e3e0") /* ptrue p0.b */
-RUNS(undefined_lse, "executes an atomic addition of later cores", ILL, ".inst 0xf8200000") /* ldadd */
+RUNS(ptrue, "executes an instruction of later cores", ILL, ".inst 0x2518e3e0")
+RUNS(ldadd, "executes an atomic addition of later cores", ILL, ".inst 0xf8200000")
 RUNS(breakpoint, "executes brk #0", TRAP, "brk #0")
 RUNS(breakpoint_any, "executes brk #0xffff", TRAP, "brk #0xffff")
 RUNS(eret, "returns from an exception", ILL, "eret")
@@ -46,7 +46,8 @@ ON_DATA(tlbi_page, "takes a page out of the TLB", ILL, "tlbi vaae1is, %0")
 ON_DATA(dc_set, "invalidates a set of the data cache", ILL, "dc isw, %0")
 ON_DATA(dc_invalidate, "invalidates a line of the data cache", ILL, "dc ivac, %0")
 ON_DATA(at_kernel, "asks how the kernel's addresses are translated", ILL, "at s1e1r, %0")
-RUNS(hints, "executes hints that are allowed", 0, "nop\n\tyield\n\tsev\n\tsevl\n\tisb\n\tdsb sy\n\tclrex")
+RUNS(hints, "executes hints that are allowed", 0,
+     "nop\n\tyield\n\tsev\n\tsevl\n\tisb\n\tdsb sy\n\tclrex")
 
 /* On a board: ILL. To QEMU it is like a nop, and Linux allows it. */
 RUNS(wfe, "stops the core until an event", 0, "sev\n\twfe")

@@ -7,8 +7,6 @@
  */
 #include "attack.h"
 
-
-
 int
 main(int argc, char *argv[])
 {

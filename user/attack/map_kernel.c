@@ -2,7 +2,8 @@
 
 ATTACK(map_kernel, "asks for memory at the kernel's addresses", 0)
 {
-    static const uint64_t addr[] = {KERNEL & ~0xfffUL, VMALLOC, UART, HOLE, HOLE - PAGE_SIZE, -4096UL};
+    static const uint64_t addr[] = {KERNEL & ~0xfffUL, VMALLOC, UART, HOLE,
+                                    HOLE - PAGE_SIZE,  -4096UL};
 
     for (size_t i = 0; i < ARRAY_SIZE(addr); i++) {
         void *p = mmap((void *)addr[i], 2 * PAGE_SIZE, RW, ANON | MAP_FIXED, -1, 0);

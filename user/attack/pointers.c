@@ -9,10 +9,11 @@ every_pointer(uint64_t bad)
 
     require(write(1, p, 8) == -EFAULT);
     require(writev(1, p, 1) == -EFAULT && writev(1, &piece, 1) == -EFAULT);
-    require(clock_gettime(CLOCK_REALTIME, p) == -EFAULT && clock_gettime(CLOCK_MONOTONIC, p) == -EFAULT);
+    require(clock_gettime(CLOCK_REALTIME, p) == -EFAULT
+            && clock_gettime(CLOCK_MONOTONIC, p) == -EFAULT);
     require(uname(p) == -EFAULT);
-    require(syscall(SYS_ioctl, 0, 0x5401, p) < 0);           /* TCGETS */
-    require(syscall(SYS_set_tid_address, p) == getpid());    /* only kept */
+    require(syscall(SYS_ioctl, 0, 0x5401, p) < 0);        /* TCGETS */
+    require(syscall(SYS_set_tid_address, p) == getpid()); /* only kept */
 }
 
 ATTACK(null_pointers, "hands NULL to every system call", 0)

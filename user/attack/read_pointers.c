@@ -4,8 +4,8 @@
 ATTACK(read_pointers, "reads from file 0 to everywhere", 0)
 {
     static const char constant[8] = {1};
-    void *target[] = {NULL,           (void *)KERNEL,   (void *)UART,   (void *)RAM_PA,
-                      (void *)HOLE,   (void *)UNMAPPED, (void *)main,   (void *)(uintptr_t)constant,
+    void *target[] = {NULL,           (void *)KERNEL,   (void *)UART, (void *)RAM_PA,
+                      (void *)HOLE,   (void *)UNMAPPED, (void *)main, (void *)(uintptr_t)constant,
                       (void *)VMALLOC};
     char c = 0;
 

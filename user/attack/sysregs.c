@@ -2,18 +2,18 @@
 
 /* System registers: none of these is EL0's to read or write (ARM ARM D13, "Accessibility"). */
 
-#define READ_BODY(reg)                                           \
-    {                                                            \
-        uint64_t value;                                          \
-        __asm__ volatile("mrs %0, " #reg : "=r"(value));         \
+#define READ_BODY(reg)                                   \
+    {                                                    \
+        uint64_t value;                                  \
+        __asm__ volatile("mrs %0, " #reg : "=r"(value)); \
     }
-#define WRITE_BODY(reg)                                          \
-    {                                                            \
-        __asm__ volatile("msr " #reg ", %0" : : "r"(0UL));       \
+#define WRITE_BODY(reg)                                    \
+    {                                                      \
+        __asm__ volatile("msr " #reg ", %0" : : "r"(0UL)); \
     }
-#define READ(reg)       ATTACK(mrs_##reg, "reads " #reg, ILL) READ_BODY(reg)
-#define READ_HERE(reg)  ATTACK_HERE(mrs_##reg, "reads " #reg, ILL) READ_BODY(reg)
-#define WRITE(reg)      ATTACK(msr_##reg, "writes " #reg, ILL) WRITE_BODY(reg)
+#define READ(reg)      ATTACK(mrs_##reg, "reads " #reg, ILL) READ_BODY(reg)
+#define READ_HERE(reg) ATTACK_HERE(mrs_##reg, "reads " #reg, ILL) READ_BODY(reg)
+#define WRITE(reg)     ATTACK(msr_##reg, "writes " #reg, ILL) WRITE_BODY(reg)
 
 READ(sctlr_el1)
 READ(ttbr0_el1)

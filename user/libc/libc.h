@@ -76,8 +76,8 @@ _Noreturn void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* size bytes, aligned to 16, or NULL if there is no memory. Of size 0: NULL. */
 void *malloc(size_t size);
-void *calloc(size_t n, size_t size);     /* n times size bytes, zeroed */
-void *realloc(void *p, size_t size);     /* the same contents in another size; NULL: p is as it was */
+void *calloc(size_t n, size_t size); /* n times size bytes, zeroed */
+void *realloc(void *p, size_t size); /* the same contents in another size; NULL: p is as it was */
 void free(void *p);
 
 /* n bytes more of heap (less, if n is negative). Where the heap ended before, or NULL. */

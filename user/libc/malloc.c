@@ -12,7 +12,8 @@ struct block {
     size_t size;        /* bytes behind this header, a multiple of ALIGN */
     struct block *next; /* the next free one, if this one is free */
 };
-_Static_assert(sizeof(struct block) == ALIGN, "what is behind a header is aligned as well as the header");
+_Static_assert(sizeof(struct block) == ALIGN,
+               "what is behind a header is aligned as well as the header");
 
 static struct block *free_list;
 

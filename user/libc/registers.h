@@ -14,8 +14,8 @@ void start_keeping(void);
 extern struct registers first_registers;
 
 /*
- * Load all registers from *in but sp, which becomes &out->x[0]; count x17 down to 0; svc #0; and store all
- * registers to *out. So the kernel is entered at least once, and by interrupts too if x17 is large. *out is 16-byte aligned.
+ * Load all registers from *in but sp, which becomes out; count x17 down to 0; svc #0; and store all registers to
+ * *out. So the kernel is entered at least once, and by interrupts too if x17 is large. *out is 16-byte aligned.
  */
 void registers_try(const struct registers *in, struct registers *out);
 
