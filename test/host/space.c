@@ -102,9 +102,9 @@ kalloc(void)
     if (space_available() == 0) {
         return NULL;
     }
-    while (frame[next].users != 0) {
-        next = (next + 1) % SPACE_PAGES;
-    }
+    do { /* two in a row are not side by side */
+        next = (next + 7) % SPACE_PAGES;
+    } while (frame[next].users != 0);
     char *page = memory + next * PGSIZE;
     frame[next].users = 1;
     frame[next].synced = false;

@@ -266,21 +266,35 @@ as_many_segments_as_there_can_be(void **state)
     uint8_t file[GOOD_SIZE];
 
     (void)state;
-    assert_null(read_copy(file, make_many(file, 8, false), 0));
+    size_t size = make_many(file, 8, false);
+    assert_null(read_copy(file, size, 0));
+    apply(file, (const struct change[4]){H(e_entry, 0x20000)});
+    assert_string_equal(read_copy(file, size, 0), ENTRY);
     assert_string_equal(read_copy(file, make_many(file, 9, false), 0), "too many segments");
     assert_null(read_copy(file, make_many(file, 9, true), 0)); /* an empty one is none */
 }
 
-/* The program headers are in memory where a segment holds all of them; else nowhere. */
+/* The program headers, wherever they are, are in memory where a segment holds all of them; else nowhere. */
 static void
 where_the_program_headers_are(void **state)
 {
     static const struct {
-        uint64_t offset, size;
-    } parts[] = {{0, 64 + 4 * 56}, {0, 64 + 4 * 56 - 1},
-                 {64, 4 * 56},     {65, 4 * 56},
-                 {0, 64},          {0, 63},
-                 {64, 0},          {0, 0}};
+        uint64_t headers, offset, size;
+    } parts[] = {{64, 0, 64 + 4 * 56},
+                 {64, 0, 64 + 4 * 56 - 1},
+                 {64, 64, 4 * 56},
+                 {64, 65, 4 * 56},
+                 {64, 0, 64},
+                 {64, 0, 63},
+                 {64, 64, 0},
+                 {64, 0, 0},
+                 {0x240, 0x240, 4 * 56},
+                 {0x240, 0x238, 4 * 56 + 8},
+                 {0x240, 0x238, 4 * 56 + 7},
+                 {0x240, 0x248, 0xf0},
+                 {0x200, 0x100, 0x240},
+                 {0x200, 0x100, 0x1df},
+                 {0x200, 0x80, 0x180}};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
@@ -288,7 +302,10 @@ where_the_program_headers_are(void **state)
         elf_make_good(file);
         apply(file, (const struct change[4]){P(0, p_offset, parts[i].offset),
                                              P(0, p_vaddr, 0x400000 + parts[i].offset),
-                                             P(0, p_filesz, parts[i].size), P(0, p_memsz, 0x180)});
+                                             P(0, p_filesz, parts[i].size), P(0, p_memsz, 0x300)});
+        apply(file, (const struct change[4]){P(1, p_type, PT_NULL), P(2, p_type, PT_NULL),
+                                             H(e_phoff, parts[i].headers), H(e_entry, 0x400280)});
+        memmove(file + parts[i].headers, file + 64, 4 * 56);
         assert_null(read_copy(file, sizeof(file), 0));
     }
 }
