@@ -10,11 +10,13 @@
 #include "ram.h"
 #include "string.h"
 #include "vma.h"
+#include "vmalloc.h"
 #include "vmiter.h"
 
-/* For each page frame: how often it is mapped, and whether it is a table. */
-#define IS_TABLE 0x8000u
-#define COUNT(c) ((c)&0x7fffu)
+/* For each page frame: how often programs have it mapped, and whether it is a table, or a page of vmalloc's. */
+#define IS_TABLE  0x8000u
+#define IS_KERNEL 0x4000u
+#define COUNT(c)  ((c)&0x3fffu)
 
 static void (*say_line)(const char *line);
 static size_t errors;
@@ -78,6 +80,8 @@ see_table(uint64_t *table, int level, uint64_t va, void *unused)
         error(va, "level %d table in a %s", level, what);
         return;
     }
+    if (seen[i] & IS_KERNEL)
+        error(va, "level %d table in a kernel allocated page", level);
     if (seen[i] & IS_TABLE)
         error(va, "level %d table belongs to another place, too", level);
     seen[i] |= IS_TABLE;
@@ -108,7 +112,7 @@ see_leaf(const struct vmiter *it)
         error(it->va, "entry %lx has not the rights of its range", pte);
 }
 
-/* A page is mapped as often as it has references, and no table is mapped. */
+/* A page is mapped as often as it has references, and neither tables nor kernel stacks are mapped. */
 static void
 compare_counts(const struct vmiter *it)
 {
@@ -119,6 +123,8 @@ compare_counts(const struct vmiter *it)
     unsigned count = seen[frame_at(pa)], refs = page_refs(pa);
     if (count & IS_TABLE)
         error(it->va, "page table mapped for user");
+    else if (count & IS_KERNEL)
+        error(it->va, "kernel allocated page mapped for user");
     else if (COUNT(count) != refs)
         error(it->va, "page %lx is mapped %u times, but has %u references", pa, COUNT(count), refs);
 }
@@ -143,16 +149,22 @@ each_leaf(void (*fn)(const struct vmiter *it))
         fn(&it);
 }
 
-/* The kernel's half: nothing of it is open to EL0, or writable and executable. */
+/*
+ * The kernel's half: nothing of it is open to EL0 (without UXN it can be executed there, even if not read), or
+ * writable and executable. Takes note of vmalloc's pages.
+ */
 static void
 see_kernel(void)
 {
     whose = proc_find(0);
     for (struct vmiter it = vmiter_at(P2V(kvm_root()), 0); vmiter_ok(&it); vmiter_next(&it)) {
-        if (*it.pte & PTE_USER)
-            error(it.va | KERNBASE, "kernel's half open to user");
+        uint64_t va = it.va | KERNBASE;
+        if (*it.pte & PTE_USER || !(*it.pte & PTE_UXN))
+            error(va, "kernel's half open to user");
         if (!(*it.pte & PTE_RO) && !(*it.pte & PTE_PXN))
-            error(it.va | KERNBASE, "kernel's half writable and executable");
+            error(va, "kernel's half writable and executable");
+        if (va >= VMALLOC_START && frame_at(PTE_ADDR(*it.pte)) < frames.n)
+            seen[frame_at(PTE_ADDR(*it.pte))] |= IS_KERNEL;
     }
     vmiter_tables(P2V(kvm_root()), see_kernel_table, NULL);
 }

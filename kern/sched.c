@@ -5,6 +5,11 @@
 #include "sched.h"
 #include "proc.h"
 #include "sysreg.h"
+#ifdef DEBUG
+#include "audit.h"
+#include "console.h"
+#include "string.h"
+#endif
 
 static struct waitq ready;
 bool sched_wanted;
@@ -45,12 +50,35 @@ take_out(struct waitq *q, struct proc *p)
         q->tail = before;
 }
 
+#ifdef DEBUG
+static char first_error[128];
+
+static void
+keep_first(const char *line)
+{
+    if (!first_error[0])
+        strlcpy(first_error, line, sizeof(first_error));
+}
+
+/* make DEBUG=1: what is wrong with a page table is found at the next switch. */
+static void
+look_at_tables(void)
+{
+    first_error[0] = '\0';
+    if (audit(keep_first) > 0)
+        panic("%s", first_error);
+}
+#else
+#define look_at_tables() ((void)0)
+#endif
+
 /* The core goes on with `next`; returns when the running thread has its turn again. */
 static void
 switch_to(struct proc *next)
 {
     struct proc *p = current();
 
+    look_at_tables();
     sched_wanted = false;
     next->state = PROC_RUNNING;
     if (next == p)

@@ -18,9 +18,13 @@
 #include "vmalloc.h"
 
 #define MILLION 1000000UL
-#define SECONDS 20  /* that programs may take by the clock, ... */
+#define SECONDS 20 /* that programs may take by the clock, ... */
+#ifdef DEBUG
+#define AT_MOST 4000 /* every switch looks at all tables */
+#else
 #define AT_MOST 400 /* ... or million instructions, where these can be counted */
-#define LOOK_MS 2   /* between two looks at all tables */
+#endif
+#define LOOK_MS 2 /* between two looks at all tables */
 
 #define ILL  (128 + SIGILL)
 #define TRAP (128 + SIGTRAP)
@@ -65,6 +69,15 @@ sleep_ms(uint64_t ms)
 }
 
 /* ---- Pages and objects ---- */
+
+/* What has been freed is free: with DEBUG=1 or SAN=1 it waits, until a cache is destroyed (heapdebug.c). */
+static void
+free_what_waits(void)
+{
+#if defined(DEBUG) || defined(SAN)
+    watched_slab_destroy(watched_slab_create("none", 16, 16));
+#endif
+}
 
 static size_t
 objects_in_use(void)
@@ -179,10 +192,10 @@ keep_no_memory(void)
 }
 
 static void
-expect_order(const char *when)
+expect_order(void)
 {
-    EXPECT(!first_error[0], "%s: expected the tables of all processes to be in order, found %s",
-           when, first_error);
+    EXPECT(!first_error[0], "expected the tables of all processes to be in order, found %s",
+           first_error);
 }
 
 /* ---- Programs ---- */
@@ -264,8 +277,8 @@ finish(void)
                    jobs[i].status);
             running += !over;
         }
-        check_doing("while programs run");
-        expect_order("meanwhile");
+        check_doing("running programs");
+        expect_order();
         if (running > 0)
             sleep_ms(1);
     }
@@ -406,6 +419,8 @@ CHECK(programs)
     need_aspace_create();
     need_user_map();
     need_user_alloc();
+    need_user_free();
+    need_user_protect();
     need_aspace_destroy();
     check_finally(put_back);
     irq_mask();
@@ -413,6 +428,7 @@ CHECK(programs)
     count_instructions(true);
     need_exit(); /* also: the areas' tables are there now */
 
+    free_what_waits();
     pages_note();
     size_t objects = objects_in_use(), areas_before = areas_in_use();
     keep_memory();
@@ -426,17 +442,18 @@ CHECK(programs)
     run_many();
     run_out_of_memory();
 
-    check_doing("after all programs have ended");
+    check_doing("%s", "");
     auditing = false;
     for (int i = 0; i < 100 && proc_find(auditor); i++)
         sleep_ms(1);
     look();
-    expect_order("at the end");
+    expect_order();
     EXPECT(looks > 5 && !proc_find(auditor),
            "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu "
            "times and is %s",
            LOOK_MS, looks, proc_find(auditor) ? "still there" : "gone");
     keep_no_memory();
+    free_what_waits();
     pages_expect("all programs have ended");
     EXPECT(objects_in_use() == objects,
            "expected %lu objects of kmalloc's to be in use, as before, found %lu", objects,
