@@ -30,7 +30,7 @@ $(O)/user/attack.c.o: $(ATTACKS) $(O)/flags
 	$(Q)$(CC) $(USER_CFLAGS) -fno-toplevel-reorder -MMD -MP -c -o $@ \
 	    $(addprefix -include ,$(filter-out user/attack/main.c,$(ATTACKS))) user/attack/main.c
 
-$(O)/user/%.elf: $(O)/user/%.c.o $(USER_LIB) user/user.ld
+$(O)/user/%.elf: $(O)/user/%.c.o $(USER_LIB) user/user.ld labs/lab5/build.mk
 	$(say) uld $@
 	$(Q)$(CC) $(USER_LDFLAGS) -o $@ $< $(USER_LIB)
 
