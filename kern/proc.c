@@ -325,7 +325,7 @@ proc_exit(int status)
     fpu_drop();
     if (p->as.root) {
         struct aspace as = p->as;
-        p->as.root = NULL;
+        p->as = (struct aspace){.root = NULL};
         aspace_use(NULL);
         vma_clear(&as);
         aspace_destroy(&as);
@@ -365,9 +365,13 @@ proc_kill(int pid, int signal)
 }
 
 static void
-destroy(void *p)
+destroy(void *arg)
 {
-    aspace_destroy(&((struct proc *)p)->as);
+    struct proc *p = arg;
+
+    vma_clear(&p->as);
+    if (p->as.root)
+        aspace_destroy(&p->as);
 }
 
 static void
@@ -393,10 +397,8 @@ proc_reset(void)
             continue;
         if (p->state != PROC_RUNNING)
             sched_forget(p);
-        vma_clear(&p->as);
         /* It may be the exercises that do not work: then the memory is lost. */
-        if (p->as.root)
-            (void)check_panics(destroy, p);
+        (void)check_panics(destroy, p);
         (void)check_panics(discard, p);
         procs[i] = NULL;
     }
