@@ -45,6 +45,8 @@ def escape(data: bytes) -> bytes:
 
 def unescape(data: bytes) -> bytes:
     """Undo the '}' escapes and the '*' run lengths of a packet."""
+    if b"}" not in data and b"*" not in data:
+        return data
     out = bytearray()
     i = 0
     while i < len(data):
@@ -71,6 +73,7 @@ class Gdb:
         self.sock = sock
         self.buffer = bytearray()
         self.acks = True
+        self.owed = b""     # the acknowledgement of what came last: it goes out with the next packet
         self.running = False
         self.physical = False
         self.registers: dict[str, tuple[int, int]] = {}     # name: number, bytes
@@ -98,9 +101,10 @@ class Gdb:
 
     def send(self, packet: bytes) -> None:
         try:
-            self.sock.sendall(b"$" + packet + b"#" + checksum(packet))
+            self.sock.sendall(self.owed + b"$" + packet + b"#" + checksum(packet))
         except OSError as e:
             raise GdbClosed(str(e)) from None
+        self.owed = b""
 
     def receive(self, timeout: float) -> bytes:
         """The next packet, unescaped.  Acknowledgements are skipped."""
@@ -112,7 +116,7 @@ class Gdb:
                 packet = bytes(self.buffer[start + 1:end])
                 del self.buffer[:end + 3]
                 if self.acks:
-                    self.sock.sendall(b"+")
+                    self.owed = b"+"
                 return unescape(packet)
             self.fill(deadline)
 

@@ -20,7 +20,7 @@ class Qmp:
     def __init__(self, sock: socket.socket):
         self.sock = sock
         self.buffer = b""
-        self.events: list[dict[str, Any]] = []
+        self.reason: str | None = None      # why the guest ended, when it did
         self.closed = False
         deadline = time.monotonic() + self.TIMEOUT
         while "QMP" not in self.message(deadline):
@@ -59,7 +59,7 @@ class Qmp:
         while True:
             answer = self.message(deadline)
             if "event" in answer:
-                self.events.append(answer)
+                self.note(answer)
             elif "error" in answer:
                 raise QmpError(answer["error"].get("desc", name))
             elif "return" in answer:
@@ -69,7 +69,7 @@ class Qmp:
         """Collect the events that are there already; notes when QEMU is gone."""
         try:
             while True:
-                self.events.append(self.message(0.0))
+                self.note(self.message(0.0))
         except QmpError:
             pass
 
@@ -77,12 +77,14 @@ class Qmp:
         """A command of the human monitor."""
         return str(self.command("human-monitor-command", **{"command-line": line}))
 
+    def note(self, event: dict[str, Any]) -> None:
+        """Of the events, only the first SHUTDOWN is of interest."""
+        if event.get("event") == "SHUTDOWN" and self.reason is None:
+            self.reason = str(event.get("data", {}).get("reason", "unknown"))
+
     def shutdown_reason(self) -> str | None:
         """'guest-shutdown' (power off), 'guest-reset', 'host-signal'... or None."""
-        for event in self.events:
-            if event.get("event") == "SHUTDOWN":
-                return str(event.get("data", {}).get("reason", "unknown"))
-        return None
+        return self.reason
 
     def physical_words(self, pa: int, count: int) -> list[int]:
         """Aligned 32-bit words at a physical address, also while the machine runs."""
