@@ -43,9 +43,10 @@ def die_with_parent() -> None:
 
 
 def path_for(*tools: str) -> str:
-    """A PATH with the system's folders and those that the named tools live in."""
-    folders = [str(Path(found).parent) for t in tools if (found := shutil.which(t))]
-    return os.pathsep.join(dict.fromkeys([*folders, "/usr/local/bin", "/usr/bin", "/bin"]))
+    """A PATH with the system's folders and those that the named tools live in, in the order of PATH itself."""
+    folders = {str(Path(found).parent) for t in tools if (found := shutil.which(t))}
+    given = [f for f in os.environ.get("PATH", "").split(os.pathsep) if f in folders]
+    return os.pathsep.join(dict.fromkeys([*given, *sorted(folders), "/usr/local/bin", "/usr/bin", "/bin"]))
 
 
 def tool_folders(tools: tuple[str, ...]) -> list[str]:
