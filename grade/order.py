@@ -41,10 +41,11 @@ MAPPED, CLEARED, VISIBLE, INVALIDATED, GONE = range(5)
 WHY = {
     MAPPED: "is still mapped",
     CLEARED: "was unmapped, but no dsb makes the walkers of other cores see that before a tlbi",
-    VISIBLE: "was unmapped, but its translation has not been dropped from the TLBs (tlb_flush_page)",
+    VISIBLE: "was unmapped, but its translation has not been dropped from the TLBs (tlbi)",
     INVALIDATED: "was unmapped, but no dsb has waited until other cores have done with its translation",
 }
 OTHER_ASID = "was unmapped, but the tlbi was for another ASID or page"
+TOO_EARLY = "was unmapped, but the tlbi came before a dsb had made the walkers of other cores see that"
 THIS_CORE = "was unmapped, but its translation has been dropped from the TLB of this core only"
 
 DIRTY, CLEANED, CLEAN, DROPPED, SYNCED = range(5)
@@ -232,6 +233,8 @@ class Order:
             if where in BROADCAST and entry.hit(op2, xt):
                 if entry.stage == VISIBLE:
                     entry.stage = INVALIDATED
+                elif entry.stage == CLEARED:
+                    entry.missed = TOO_EARLY
             elif entry.stage == VISIBLE:
                 entry.missed = THIS_CORE if where in LOCAL and entry.hit(op2, xt) else OTHER_ASID
 

@@ -5,6 +5,7 @@
 #include "errno.h"
 #include "kalloc.h"
 #include "lab5.h"
+#include "pmm.h"
 #include "string.h"
 #include "vma.h"
 
@@ -62,6 +63,8 @@ CHECK(aspace_create)
         const char *wrong = page_to_table(V2P(other.root));
         EXPECT(!wrong, "as->root is %p: expected a page from kalloc(), found %s",
                (void *)other.root, wrong);
+        unsigned users = page_refs(V2P(other.root));
+        EXPECT(users == 1, "the root has %u users, expected 1", users);
         for (size_t i = 0; i < NPTE; i++)
             EXPECT(other.root[i] == 0,
                    "entry %lu of the root table is 0x%lx: expected all %d to be 0", i,
@@ -95,9 +98,14 @@ map_fails(int error, uint64_t va, int prot, const char *why)
 {
     const uint64_t *page = space_page();
 
+    unsigned users = page_refs(V2P(page));
+
     space_expect(error, call_map(va, page, prot), why);
     space_check(0);
     pool_check();
+    EXPECT(page_refs(V2P(page)) == users,
+           "it failed, as it should: expected the frame to have %u users, found %u", users,
+           page_refs(V2P(page)));
     EXPECT(space_page_kept(page), "the frame has been written to: expected it to be left alone");
 }
 
@@ -105,10 +113,14 @@ static void
 mapped_ok(uint64_t va, int prot)
 {
     const uint64_t *page = space_page();
+    unsigned users = page_refs(V2P(page));
 
     space_expect(0, call_map(va, page, prot), "nothing is mapped there");
     space_mapped(va, V2P(page), prot, 0);
     space_check(1);
+    EXPECT(page_refs(V2P(page)) == users,
+           "the frame has %u users, expected %u: it is the caller's who shares it",
+           page_refs(V2P(page)), users);
     EXPECT(space_page_kept(page), "the frame has been written to: expected it to be left alone");
 }
 
@@ -183,6 +195,7 @@ CHECK(user_map)
 static struct {
     uint64_t flags[8];  /* by rights: the attributes of what it has mapped */
     int64_t counts;     /* by how much it changes as->pages */
+    unsigned users;     /* how many a page has that was the caller's alone */
     bool refuses_again; /* where a page is mapped */
     bool refuses_none;  /* when there is no page for a table */
 } by_map;
@@ -207,8 +220,10 @@ learn_user_map(void)
 {
     for (size_t i = 0; i < ARRAY_SIZE(space_prots); i++) {
         space_start(8);
-        call_map(0x400000, space_page(), space_prots[i]);
-        const uint64_t *entry = tree_entry(0x400000, 3);
+        const uint64_t *page = space_page(), *entry;
+        call_map(0x400000, page, space_prots[i]);
+        entry = tree_entry(0x400000, 3);
+        by_map.users = page_refs(V2P(page));
         by_map.flags[space_prots[i]] = entry && *entry & PTE_P ? PTE_FLAGS(*entry) : 0;
     }
     by_map.counts = space_more_pages();
@@ -254,6 +269,8 @@ alloc_ok(uint64_t va, int prot)
     EXPECT(entry && *entry & PTE_P, "expected a page to be mapped, found none");
     space_mapped(va, PTE_ADDR(*entry), prot, by_map.flags[prot]);
     space_check(space_more_pages() == by_map.counts ? by_map.counts : 1);
+    unsigned users = page_refs(PTE_ADDR(*entry));
+    EXPECT(users == 1 || users == by_map.users, "the page has %u users, expected 1", users);
     allocated[nallocated++] = va;
     size_t left = drain();
     EXPECT(left == free - needed,

@@ -131,6 +131,12 @@ class Space:
             if self.g.phys(page - KERNBASE, PGSIZE) != data:
                 raise Disagree(f"after {self.last}: what is in the page at {page:#x} has changed")
 
+    def check_users(self, pa: int, users: int) -> None:
+        """As many as if there were no other than who mapped it."""
+        found = self.g.call("page_refs", pa)
+        if found != users:
+            raise Disagree(f"after {self.last}: the page at {pa:#x} has {found} users, expected {users}")
+
     def disagree(self, va: int, text: str) -> Disagree:
         return Disagree(f"after {self.last}: {text}", va, self.tree.root)
 
@@ -214,6 +220,9 @@ def judge_aspace_create(g: Guest, rng: random.Random) -> None:
         if taken != {root}:
             raise Disagree(f"aspace_create(as) has taken {len(taken)} pages, of which the root at {root:#x} is "
                            f"{'one' if root in taken else 'none'}: expected that page alone")
+        users = g.call("page_refs", root - KERNBASE)
+        if users != 1:
+            raise Disagree(f"after aspace_create(as): the root at {root:#x} has {users} users, expected 1")
         entries = struct.unpack("<512Q", g.phys(root - KERNBASE, PGSIZE))
         used = next((i for i, entry in enumerate(entries) if entry), None)
         if used is not None:
@@ -265,6 +274,7 @@ def map_ok(s: Space, va: int, prot: int) -> None:
     s.expect(map_page(s, va, prot, pa), 0, "nothing is mapped there")
     s.mapped(va, pa, prot)
     s.check(1)
+    s.check_users(pa, 1)
 
 
 def map_refused(s: Space, va: int, error: int, why: str) -> None:
@@ -326,13 +336,14 @@ class ByMap:
     def __init__(self, g: Guest, rng: random.Random):
         s = Space(g, rng)
         self.flags: dict[int, int] = {}
-        self.counts = 1
+        self.counts = self.users = 1
         for i, prot in enumerate(PROTS):
             before = s.pages()
             va, pa = 0x40_0000 + i * PGSIZE, s.frame()
             s.expect(map_page(s, va, prot, pa), 0, "nothing is mapped there")
             self.flags[prot] = s.entry(va)
             self.counts = s.pages() - before
+            self.users = g.call("page_refs", pa)
         before, entry = s.pages(), s.entry(0x40_0000)
         again = map_page(s, 0x40_0000, READ, s.frame())
         self.refuses_again = (again, s.pages(), s.entry(0x40_0000)) == (EEXIST, before, entry)
@@ -348,10 +359,9 @@ class Alloc:
         self.by_map = ByMap(g, rng)
         self.s = Space(g, rng)
 
-    def ok(self, va: int, prot: int, closely: bool = False, free: set[int] | None = None) -> None:
+    def ok(self, va: int, prot: int, closely: bool = False) -> None:
         s, g = self.s, self.s.g
-        if free is None:
-            poison_free(g)
+        poison_free(g)
         before = free_pages(g)
         s.last = f"user_alloc(as, {va:#x}, {rights(prot)})"
         order = Mapping(s, va, prot, [], True) if closely else None
@@ -362,8 +372,9 @@ class Alloc:
             raise s.disagree(va, f"the page at {page:#x} is mapped, which was not free before")
         s.frames[page] = ZERO
         s.tree.held.add(page)
-        s.check(self.by_map.counts if s.pages() - pages == self.by_map.counts else 1,
-                None if free is None else free_pages(g) | free)
+        s.check(self.by_map.counts if s.pages() - pages == self.by_map.counts else 1)
+        if self.by_map.users == 1:
+            s.check_users(page - KERNBASE, 1)
 
     def refused(self, va: int, errors: tuple[int, ...], n: int, why: str) -> None:
         s = self.s
@@ -450,9 +461,7 @@ def free_ok(s: Space, va: int, closely: bool = False, users: int = 1) -> None:
     s.check(-1)
     if users == 1 and page not in free_pages(s.g):
         raise s.disagree(va, f"the page at {page:#x} is not free")
-    refs = s.g.call("page_refs", pa)
-    if refs != users - 1:
-        raise s.disagree(va, f"the page at {page:#x} has {refs} users, expected {users - 1}: one of {users} has gone")
+    s.check_users(pa, users - 1)
 
 
 def free_nothing(s: Space, va: int, why: str) -> None:
