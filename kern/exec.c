@@ -47,7 +47,8 @@ load_page(struct aspace *as, uint64_t va, const char *file, const struct elf_seg
     if (!page)
         return -ENOMEM;
     memset(page, 0, from - va);
-    memcpy(page + (from - va), file + s->offset + (from - s->va), to - from);
+    if (from < to) /* else s->offset may be anything, even where no pointer can lead */
+        memcpy(page + (from - va), file + s->offset + (from - s->va), to - from);
     memset(page + (to - va), 0, va + PGSIZE - to);
     int error = user_map(as, va, V2P(page), s->prot);
     if (error)
