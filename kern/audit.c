@@ -47,6 +47,15 @@ frame_at(uint64_t pa)
     return frame_index(P2V(pa));
 }
 
+/* The state of the block that the frame lies in. */
+static uint8_t
+block_state(size_t i)
+{
+    while (i > 0 && frames.state[i] == FRAME_NONE)
+        i--;
+    return frames.state[i];
+}
+
 /* What the page at pa is, if a program must not reach it; NULL: it may be a program's. */
 static const char *
 not_users(uint64_t pa)
@@ -61,30 +70,46 @@ not_users(uint64_t pa)
         return "address that is no RAM";
     if (!page_owned(pa) || i >= frames.n)
         return "reserved page";
-    uint8_t state = frames.state[i];
-    if (state == FRAME_CACHED || page_refs(pa) == 0)
+    switch (block_state(i)) {
+    case FRAME_USED: /* a single page */
+    case FRAME_SHARED:
+        return NULL;
+    case FRAME_CACHED:
         return "free page";
-    if (state != FRAME_USED && state != FRAME_SHARED)
-        return "kernel allocated page"; /* a cache's, or part of a large object */
-    return NULL;
+    default:
+        return FRAME_KIND(block_state(i)) == FRAME_FREE ? "free page" : "kernel allocated page";
+    }
 }
 
-static void
-see_table(uint64_t *table, int level, uint64_t va, void *unused)
+/* Can it be one, so that there is sense in what it holds? */
+static bool
+see_table(const uint64_t *table, int level, uint64_t va)
 {
     size_t i = frame_at(V2P(table));
     const char *what = not_users(V2P(table));
 
-    (void)unused;
     if (what) {
-        error(va, "level %d table in a %s", level, what);
-        return;
+        error(va, "no place for a level %d table: %s", level, what);
+        return false;
     }
     if (seen[i] & IS_KERNEL)
-        error(va, "level %d table in a kernel allocated page", level);
+        error(va, "no place for a level %d table: kernel allocated page", level);
     if (seen[i] & IS_TABLE)
         error(va, "level %d table belongs to another place, too", level);
     seen[i] |= IS_TABLE;
+    return true;
+}
+
+/* All tables from this one down; where there can be none, nobody looks further. Are there none such? */
+static bool
+see_tables(const uint64_t *table, int level, uint64_t va)
+{
+    bool good = see_table(table, level, va);
+
+    for (size_t i = 0; i < NPTE && good && level < 3; i++)
+        if ((table[i] & PTE_TABLE) == PTE_TABLE)
+            good = see_tables(P2V(PTE_ADDR(table[i])), level + 1, va + (i << PTXSHIFT(level)));
+    return good;
 }
 
 static void
@@ -187,12 +212,14 @@ audit(void (*say)(const char *line))
     memset(seen, 0, frames.n * sizeof(*seen));
 
     see_kernel();
+    bool good = true;
     for (whose = proc_after(-1); whose; whose = proc_after(whose->pid))
-        if (whose->as.root) {
-            vmiter_tables(whose->as.root, see_table, NULL);
+        if (whose->as.root)
+            good = see_tables(whose->as.root, 0, 0) && good;
+    for (whose = proc_after(-1); good && whose; whose = proc_after(whose->pid))
+        if (whose->as.root)
             each_leaf(see_leaf);
-        }
-    for (whose = proc_after(-1); whose; whose = proc_after(whose->pid))
+    for (whose = proc_after(-1); good && whose; whose = proc_after(whose->pid))
         if (whose->as.root)
             each_leaf(compare_counts);
     (void)pmm_free(pa, order);
