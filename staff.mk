@@ -24,11 +24,22 @@ PYTEST = $(firstword $(foreach p,python3 /usr/bin/python3,\
 
 include $(sort $(wildcard test/*.mk test/*/*.mk))
 
-# test-host and lint are in test/; the rest of the tests is Python's. Each builds what it needs.
-.PHONY: test
-test: test-host lint
+# Python's tests run makes of their own, which are to know nothing of this one.
+ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
+
+# test-host and lint are in test/: their parts run side by side, what takes long first, and each one's output comes
+# in one piece. The rest of the tests is Python's. Each builds what it needs.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+.PHONY: test compiled
+test:
+	@$(MAKE) --no-print-directory -j$(JOBS) --output-sync=target run-coverage compiled lint test-host
 	@echo '+ pytest test'
-	@$(PYTEST) -q -n 2 --dist loadfile test
+	@$(ALONE) $(PYTEST) -q -n 2 --dist loadfile test
+
+# What they compile again and again is compiled once.
+compiled:
+	@echo '+ compile what the tests build'
+	@$(ALONE) $(PYTHON) -B test/compiler.py
 
 STAFF_HELP = \
     echo; \

@@ -13,6 +13,10 @@ for folder in (ROOT, ROOT / "labs", ROOT / "test"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+import compiler  # noqa: E402
+
+compiler.install()
+
 import rehearsal  # noqa: E402
 
 
@@ -20,3 +24,9 @@ import rehearsal  # noqa: E402
 def source(tmp_path: Path) -> rehearsal.Source:
     """Staff's repository of a little course with four labs."""
     return rehearsal.make_source(tmp_path / "source")
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler as it is, without memory (compiler.py)."""
+    monkeypatch.setenv("PATH", compiler.PLAIN)

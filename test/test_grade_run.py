@@ -43,7 +43,7 @@ def test_handed_out_state_scores_nothing(lab: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lab, limit", [(2, 10), (LAST, 25)])
-def test_grade_takes_seconds_on_two_processors(lab: int, limit: int, tmp_path: Path) -> None:
+def test_grade_takes_seconds_on_two_processors(lab: int, limit: int, tmp_path: Path, plain: None) -> None:
     """With all earlier checks. Counted in processor time, as this machine may have other things to do."""
     folder = grading.submission(tmp_path / "s", lab, lab)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import compiler
 import grading
 from grade import build, sandbox, submission
 from grade.run import printable
@@ -29,8 +30,16 @@ BOXES = ("bubblewrap", "landlock")
 SECRET = "canary-" + "7c1e9a55"     # in no file of the project as one word
 
 
+@pytest.fixture(scope="module", autouse=True)
+def plain_compiler() -> Iterator[None]:
+    """Nothing of the tests' own between make and the compiler (compiler.py)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", compiler.PLAIN)
+        yield
+
+
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[build.Tree, dict[str, bytes]]:
+def tree(plain_compiler: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[build.Tree, dict[str, bytes]]:
     """The course's tree with the honest twin built in it."""
     folder = tmp_path_factory.mktemp("hostile")
     wanted = [f for n in (1, LAB) for f in (*grading.course()[n].student, *grading.course()[n].optional)]
@@ -63,13 +72,13 @@ def attempt(tree: tuple[build.Tree, dict[str, bytes]], source: str, file: str = 
             before: str = "") -> build.Built:
     """Build the honest files with the trick added to one of them."""
     made, files = tree
-    build.overlay(made, {**files, file: before.encode() + files[file] + b"\n" + source.encode() + b"\n"})
+    build.overlay(made, {file: before.encode() + files[file] + b"\n" + source.encode() + b"\n"})
     for product in (made.path / "obj").glob("kernel8.*"):
         product.unlink()
     try:
         return build.build(made, LAB, 0, 2)
     finally:
-        build.overlay(made, files)
+        build.overlay(made, {file: files[file]})
 
 
 def test_the_honest_twin_builds(tree: tuple[build.Tree, dict[str, bytes]], box: str) -> None:
