@@ -43,7 +43,7 @@ def test_handed_out_state_scores_nothing(lab: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lab, limit", [(2, 10), (LAST, 25)])
-def test_grade_takes_seconds_on_two_processors(lab: int, limit: int, tmp_path: Path, plain: None) -> None:
+def test_grade_takes_seconds_on_two_processors(lab: int, limit: int, tmp_path: Path) -> None:
     """With all earlier checks. Counted in processor time, as this machine may have other things to do."""
     folder = grading.submission(tmp_path / "s", lab, lab)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -173,7 +173,7 @@ def test_interrupted_runs_leave_nothing(solved: Path, tmp_path: Path) -> None:
 def test_a_forger_scores_nothing(lab: int, tmp_path: Path) -> None:
     """The earlier labs solved; of this one nothing but claims (test/fixtures/grade/forger)."""
     folder = grading.submission(tmp_path / "s", lab, lab - 1)
-    for source in (grading.FIXTURES / "forger").rglob("*.c"):
+    for source in (grading.FIXTURES / "forger").rglob("*.[cS]"):
         if (target := folder / source.relative_to(grading.FIXTURES / "forger")).exists():
             target.write_bytes(source.read_bytes())
     status, data, said = grade(folder, lab, "--no-regressions")
