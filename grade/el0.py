@@ -29,7 +29,7 @@ from grade.view import KERNBASE, M64, PERIPHERALS, PGSIZE, Disagree
 BEYOND = 64 << 20           # RAM from here on the kernel has not got
 LIMIT = 2                   # million instructions that anything here may take
 FLAGS, MASKS = 0xF000_0000, 0x3C0       # PSTATE: NZCV; D, A, I and F
-EL0T, EL1H = 0, 5
+EL0T = 0                    # PSTATE.M
 MSR, ERET, HERE = 0xD510_0000, 0xD69F_03E0, 0x1400_0000    # HERE: b .
 BR_X10 = 0xD61F_0140
 ASPACE = struct.Struct("<6Q")           # inc/aspace.h: root, asid, ...

@@ -150,10 +150,14 @@ class Guest(View):
             core[int(register.removeprefix("x"))] = value & M64
         core[30], core[PC] = self.return_to, address
         self.machine.gdb.write_core(core)
+        self.about_to_run(name)
+        return name, address
+
+    def about_to_run(self, name: str) -> None:
+        """The machine stands before this function: a place for a debugger, if this is the call that it is asked for."""
         self.made += 1
         if self.made == self.halt_at:
             raise Handover(name)
-        return name, address
 
     def leave(self, name: str, stop: Stop, limit: int, close: bool = False) -> int:
         """The second half: the function has run until this stop.  Returns x0.  close: look round."""

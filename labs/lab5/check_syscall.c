@@ -290,11 +290,9 @@ expect_only(bool interrupts, bool floating_point, int killed)
     EXPECT(seen.floating_point == floating_point,
            "expected fpu_use %sto be called, found that it was%s", floating_point ? "" : "not ",
            floating_point ? " not" : "");
-    EXPECT(
-        seen.killed == killed,
-        "expected user_fault %sto be called, and the process to be ended by signal %d (0: not at "
-        "all), found %d",
-        killed ? "" : "not ", killed, seen.killed);
+    EXPECT(seen.killed == killed,
+           "expected user_fault %sto be called (signal %d; 0: none), found signal %d",
+           killed ? "" : "not ", killed, seen.killed);
     expect_wanted();
 }
 

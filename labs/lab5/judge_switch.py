@@ -68,6 +68,7 @@ class Threads:
         contexts = g.read(self.contexts, self.size)
         stacks = {t: g.read(t.stack, STACK) for t in self.threads}
         g.machine.gdb.write_core(core)
+        g.about_to_run("context_switch")
         pc = self.own.run(self.places, what)
         if pc == core[30] and a is not b:
             raise Disagree(f"{what}: expected it to return where thread {b.number} had left, found that it has returned to "

@@ -9,7 +9,7 @@ import struct
 from grade.el0 import EL0T, FIQ, FLAGS, FP_OPEN, IRQ, MASKS, Own
 from grade.gdb import CPSR, PC, SP
 from grade.guest import Guest
-from grade.view import M64, Disagree
+from grade.view import Disagree
 
 FRAME = struct.Struct("<36Q")       # inc/trap.h: x0 to x30, sp, elr, spsr, esr, far
 NAMES = [*(f"x{i}" for i in range(31)), "sp", "elr", "spsr", "esr", "far"]
@@ -112,6 +112,7 @@ class Trap:
 
     def at_trap(self, kind: str, wanted: list[int]) -> None:
         g, what = self.g, f"a program's {kind}"
+        g.about_to_run("trap_entry")
         pc = self.own.run({"trap", "trap_return", "trap_entry"}, what)
         if pc != g.symbol("trap"):
             raise Disagree(f"{what}: expected trap to be called, found {g.name(pc)}")
@@ -160,6 +161,7 @@ class Trap:
         core = self.random_core(g.symbol("trap_return"), g.home[CPSR] & ~FLAGS)
         core[SP] = self.frame
         g.machine.gdb.write_core(core)
+        g.about_to_run("trap_return")
         pc = self.own.run({landing, "trap_entry"}, "trap_return")
         self.stray(pc, "trap_return")
         self.at_el0(wanted, landing, "trap_return")
