@@ -28,8 +28,8 @@ the kernel says; it has the registers, physical memory, and call():
     va = g.push(b"...")                     # bytes put on the kernel's stack for an argument
     g.printed()                             # what the console printed since the last printed()
 
-tree.py (page tables), buddy.py (page frames as they are), blocks.py (made-up memory), caches.py (made-up caches)
-and contended.py (locks) have more.
+tree.py (page tables), buddy.py (page frames as they are), blocks.py (made-up memory), caches.py (made-up caches),
+contended.py (locks), order.py (barriers, TLBs, caches) and aspace.py (made-up address spaces) have more.
 
 An exception of Panicked or Stuck that a judge does not catch fails the check with its text.
 """

@@ -57,6 +57,11 @@ NOT_SYNCED = {
 }
 
 
+def is_dsb(word: int) -> bool:
+    """A dsb that has other cores see at least the stores before it?"""
+    return word & DSB_MASK == DSB & DSB_MASK and word >> 8 & 15 in SHARED_STORES
+
+
 @dataclass
 class Live:
     """An entry, or what hangs below one, and how far it has got out of the TLBs."""

@@ -198,7 +198,16 @@ static struct {
     unsigned users;     /* how many a page has that was the caller's alone */
     bool refuses_again; /* where a page is mapped */
     bool refuses_none;  /* when there is no page for a table */
+    bool page_0, high;  /* it maps the first page, and those from 2^47 on */
 } by_map;
+
+static int map_error;
+
+static void
+try_map(void *va)
+{
+    map_error = call_map((uint64_t)va, space_page(), PROT_READ);
+}
 
 static bool
 map_changes_nothing(int error, uint64_t va)
@@ -207,8 +216,9 @@ map_changes_nothing(int error, uint64_t va)
     uint64_t *entry = tree_entry(va, 3), entry_was = entry ? *entry : 0;
 
     was = space;
-    bool right = call_map(va, space_page(), PROT_READ) == error && space.pages == was.pages
-              && tree_entry(va, 3) == entry && (!entry || *entry == entry_was);
+    bool right = !check_panics(try_map, (void *)va) && map_error == error
+              && space.pages == was.pages && tree_entry(va, 3) == entry
+              && (!entry || *entry == entry_was);
     space = was;
     if (entry)
         *entry = entry_was;
@@ -222,11 +232,13 @@ learn_user_map(void)
         space_start(8);
         const uint64_t *page = space_page(), *entry;
         call_map(0x400000, page, space_prots[i]);
+        by_map.counts = space_more_pages();
         entry = tree_entry(0x400000, 3);
         by_map.users = page_refs(V2P(page));
         by_map.flags[space_prots[i]] = entry && *entry & PTE_P ? PTE_FLAGS(*entry) : 0;
     }
-    by_map.counts = space_more_pages();
+    by_map.page_0 = call_map(0, space_page(), PROT_READ) == 0;
+    by_map.high = call_map(1UL << 47, space_page(), PROT_READ) == 0;
     by_map.refuses_again = map_changes_nothing(-EEXIST, 0x400000);
     space_start(0);
     by_map.refuses_none = map_changes_nothing(-ENOMEM, 0x400000);
@@ -282,6 +294,17 @@ alloc_ok(uint64_t va, int prot)
                page[i]);
 }
 
+/* Where user_map can map a page. */
+static uint64_t
+alloc_place(void)
+{
+    for (;;) {
+        uint64_t va = space_place();
+        if ((va != 0 || by_map.page_0) && (va >> 47 == 0 || by_map.high))
+            return va;
+    }
+}
+
 static void
 start_alloc(void)
 {
@@ -325,16 +348,17 @@ CHECK(user_alloc)
     learn_user_map();
 
     start_alloc();
-    alloc_ok(USER_TOP - PGSIZE, PROT_READ | PROT_WRITE);
+    if (by_map.high)
+        alloc_ok(USER_TOP - PGSIZE, PROT_READ | PROT_WRITE);
     for (size_t i = 0; i < 14; i++)
-        alloc_ok(space_place(), space_prots[i % ARRAY_SIZE(space_prots)]);
+        alloc_ok(alloc_place(), space_prots[i % ARRAY_SIZE(space_prots)]);
     if (by_map.refuses_again)
         for (size_t i = 0; i < 6; i++)
             alloc_refused(i % 3, -EEXIST, i % 3 == 0 ? -ENOMEM : -EEXIST,
                           allocated[check_random_below(nallocated)], "a page is mapped there");
     for (size_t i = 0; i < 5; i++) {
         start_alloc();
-        uint64_t va = space_place();
+        uint64_t va = alloc_place();
         alloc_short_of_memory(va);
         alloc_short_of_memory(va ^ 1UL << PTXSHIFT(1 + i % 3));
         alloc_short_of_memory(va ^ 2 * PGSIZE);

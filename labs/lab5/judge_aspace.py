@@ -1,184 +1,19 @@
-"""Lab 5's kern/aspace.c from outside: address spaces that are made up here, entry by entry, what the functions make of
-them, and in which order they do it."""
+"""Lab 5's kern/aspace.c from outside: what the functions make of address spaces that are made up here, and in which
+order they do it."""
 
 from __future__ import annotations
 
 import random
 import struct
 
+from grade.aspace import (ASPACE, EEXIST, ENOENT, EXEC, FIELDS, LAST, PROTS, READ, WRITE, Space, attributes, name, rights,
+                          wrong)
 from grade.blocks import ENOMEM, signed
 from grade.buddy import free_pages
 from grade.guest import Guest
-from grade.order import GONE, MAPPED, VISIBLE, Code, Live, Order, Owners, live
-from grade.tree import ADDED, LOWER, NG, PXN, RO, TABLE, USER, UXN, ZERO, Few, Tree, poison_free, take
+from grade.order import GONE, VISIBLE, Code, Live, Order, Owners, is_dsb
+from grade.tree import ADDED, TABLE, UXN, ZERO, Few, poison_free
 from grade.view import ADDRESS, KERNBASE, PERIPHERALS, PGSIZE, P2V, Disagree
-
-ENOENT, EEXIST = -2, -17
-ERRORS = {ENOENT: "-ENOENT", EEXIST: "-EEXIST", ENOMEM: "-ENOMEM"}
-ASPACE = struct.Struct("<6Q")               # root, asid, vmas, brk_start, brk, pages (inc/aspace.h)
-FIELDS = ("root", "asid", "vmas", "brk_start", "brk", "pages")
-READ, WRITE, EXEC = 1, 2, 4
-PROTS = (0, READ, WRITE, READ | WRITE, EXEC, READ | EXEC)
-LAST = (1 << 48) - PGSIZE                   # the highest page
-
-
-def name(error: int) -> str:
-    return ERRORS.get(error, str(error))
-
-
-def rights(prot: int) -> str:
-    words = [word for bit, word in ((READ, "PROT_READ"), (WRITE, "PROT_WRITE"), (EXEC, "PROT_EXEC")) if prot & bit]
-    return " | ".join(words) or "PROT_NONE"
-
-
-def attributes(prot: int) -> int:
-    return (NG | PXN | (USER if prot else 0) | (0 if prot & WRITE else RO) | (0 if prot & EXEC else UXN))
-
-
-def wrong(entry: int, prot: int) -> str | None:
-    """What is wrong with these attributes, in words."""
-    differs = (entry ^ attributes(prot)) & ~ADDRESS & ~ADDED
-    for bits, missing, surplus in (
-            (7 << 2, "", "the memory type is not PTE_NORMAL"), (NG, "PTE_NG is missing", ""),
-            (PXN, "PTE_PXN is missing", ""), (USER, "PTE_USER is missing", "PTE_USER is set"),
-            (RO, "PTE_RO is missing", "PTE_RO is set"), (UXN, "PTE_UXN is missing", "PTE_UXN is set")):
-        if differs & bits:
-            return surplus if entry & bits else missing
-    return f"the bits {differs:#x} belong to no attribute" if differs else None
-
-
-class Space:
-    """An address space: the table as a Tree, which knows what should be in it, and struct aspace."""
-
-    def __init__(self, g: Guest, rng: random.Random):
-        self.g, self.rng = g, rng
-        self.tree = Tree(g, rng, LOWER)
-        self.frames: dict[int, bytes] = {}      # pages of the judge's, by address, and what is in them
-        self.fields = [P2V(self.tree.root), rng.getrandbits(64), P2V(rng.randrange(PERIPHERALS) & -8),
-                       rng.getrandbits(48), rng.getrandbits(48), rng.getrandbits(40)]
-        self.at = g.push(ASPACE.pack(*self.fields))
-        self.last = ""
-
-    @property
-    def asid(self) -> int:
-        return self.fields[1] & 0xFFFF
-
-    # --- what is there ---------------------------------------------------
-
-    def frame(self, users: int = 1) -> int:
-        """A page of random contents; its physical address."""
-        data = self.rng.randbytes(PGSIZE)
-        page = take(self.g, data)
-        for _ in range(users - 1):
-            if signed(self.g.call("page_share", page - KERNBASE)) < 2:
-                raise Disagree("page_share of a page in use failed: write it in kern/pmm.c first (lab 3)")
-        self.frames[page] = data
-        self.tree.held.add(page)
-        return page - KERNBASE
-
-    def table(self) -> int:
-        return take(self.g, ZERO) - KERNBASE
-
-    def put(self, va: int, prot: int, pa: int | None = None, users: int = 1) -> int:
-        """Map a page by hand.  Returns its physical address."""
-        pa = self.frame(users) if pa is None else pa
-        table = self.tree.root
-        for level in range(3):
-            at = table + 8 * (va >> 39 - 9 * level & 511)
-            if not self.g.p64(at) & 1:
-                self.g.phys_write(at, struct.pack("<Q", self.table() | TABLE))
-            table = self.g.p64(at) & ADDRESS
-        self.set(va, pa | attributes(prot) | ADDED)
-        return pa
-
-    def set(self, va: int, entry: int) -> None:
-        self.tree.put(va, 3, entry)
-        self.tree.entries[va] = entry
-
-    def entry(self, va: int) -> int:
-        """The entry for va; 0: there is no table for it."""
-        steps = self.g.walk(self.tree.root, va)
-        return steps[-1][2] if len(steps) == 4 else 0
-
-    def place(self) -> int:
-        if self.rng.random() < 0.2:
-            va = self.rng.choice((LAST, 0, PGSIZE, 0x40_0000, 0x3FFF_F000))
-            if va not in self.tree.entries:
-                return va
-        return self.tree.place(1)
-
-    def missing(self, va: int) -> int:
-        """Tables that a page there would need."""
-        return len(self.tree.tables_for([va]) - self.tree.tables_for([*self.tree.entries, *self.tree.walked]))
-
-    # --- comparing -------------------------------------------------------
-
-    def pages(self) -> int:
-        return ASPACE.unpack(self.g.read(self.at, ASPACE.size))[5]
-
-    def check(self, more: int = 0, free: set[int] | None = None) -> None:
-        """All is as it should be, and as->pages has changed by so many."""
-        try:
-            self.tree.check(free)
-        except Disagree as e:
-            raise Disagree(f"after {self.last}: {e}", e.va, e.root, e.wanted) from None
-        self.fields[5] = self.fields[5] + more & (1 << 64) - 1
-        now = ASPACE.unpack(self.g.read(self.at, ASPACE.size))
-        for field, is_, wanted in zip(FIELDS, now, self.fields):
-            if is_ != wanted:
-                raise Disagree(f"after {self.last}: as->{field} is {is_:#x}, expected {wanted:#x}")
-        for page, data in self.frames.items():
-            if self.g.phys(page - KERNBASE, PGSIZE) != data:
-                raise Disagree(f"after {self.last}: what is in the page at {page:#x} has changed")
-
-    def check_users(self, pa: int, users: int) -> None:
-        """As many as if there were no other than who mapped it."""
-        found = self.g.call("page_refs", pa)
-        if found != users:
-            raise Disagree(f"after {self.last}: the page at {pa:#x} has {found} users, expected {users}")
-
-    def disagree(self, va: int, text: str) -> Disagree:
-        return Disagree(f"after {self.last}: {text}", va, self.tree.root)
-
-    def expect(self, result: int, expected: int, why: str) -> None:
-        if result != expected:
-            raise Disagree(f"{self.last} returned {name(result)}, expected {name(expected)}: {why}")
-
-    def mapped(self, va: int, pa: int | None, prot: int, also: int = 0) -> int:
-        """The call has mapped a page at va: is the entry right?  Where it leads."""
-        entry, own = self.entry(va), self.g.call("user_pte", prot)
-        if not entry & 1:
-            raise self.disagree(va, f"{va:#x} is not mapped")
-        if pa is not None and entry & ADDRESS != pa:
-            raise self.disagree(va, f"{va:#x} is mapped to {entry & ADDRESS:#x}, expected {pa:#x}")
-        if entry & ADDED != ADDED:
-            raise self.disagree(va, f"the entry for {va:#x} is {entry:#x}: expected PTE_PAGE, PTE_AF and PTE_SH")
-        flags = entry & ~ADDRESS & ~ADDED
-        # A wrong user_pte has its own check; so has what user_map makes of it.
-        if flags not in (own & ~ADDRESS & ~ADDED, also & ~ADDRESS & ~ADDED if also else flags ^ 1) and wrong(entry, prot):
-            raise self.disagree(va, f"the entry for {va:#x} is {entry:#x}, expected "
-                                    f"{entry & ADDRESS | attributes(prot) | ADDED:#x}: {wrong(entry, prot)}")
-        self.tree.entries[va] = entry
-        return entry & ADDRESS
-
-    # --- calling ---------------------------------------------------------
-
-    def call(self, function: str, *arguments: int, order: Order | None = None) -> int:
-        if order:
-            return signed(order.follow(function, self.at, *arguments))
-        return signed(self.g.call(function, self.at, *arguments))
-
-    def live(self, va: int) -> Live:
-        return live(self.g, self.tree.root, va, self.asid)
-
-    def end(self) -> None:
-        """Give back what is left, by hand."""
-        self.tree.prune()
-        self.g.call("kfree", P2V(self.tree.root))
-        for page in self.frames:
-            while self.g.call("page_refs", page - KERNBASE) > 1:
-                self.g.call("page_unshare", page - KERNBASE)
-            self.g.call("kfree", page)
 
 
 # --- user_pte, aspace_create ---------------------------------------------
@@ -252,8 +87,8 @@ class Mapping(Order):
 
     def changed(self, entry: Live, before: int) -> str | None:
         if before & 1:
-            return (f"the entry for {entry.va:#x} was {before:#x} and became {entry.now:#x} while it was live: expected "
-                    "it to be right when it becomes valid")
+            return (f"the entry for {entry.va:#x} was {before:#x} and became {entry.now:#x} while it was live: "
+                    "expected it to be right when it becomes valid")
         if not entry.now & 1:
             return None
         missing = next(filter(None, (code.missing() for code in self.code)), None)
@@ -335,6 +170,7 @@ class ByMap:
 
     def __init__(self, g: Guest, rng: random.Random):
         s = Space(g, rng)
+        self.s = s
         self.flags: dict[int, int] = {}
         self.counts = self.users = 1
         for i, prot in enumerate(PROTS):
@@ -344,20 +180,34 @@ class ByMap:
             self.flags[prot] = s.entry(va)
             self.counts = s.pages() - before
             self.users = g.call("page_refs", pa)
-        before, entry = s.pages(), s.entry(0x40_0000)
-        again = map_page(s, 0x40_0000, READ, s.frame())
-        self.refuses_again = (again, s.pages(), s.entry(0x40_0000)) == (EEXIST, before, entry)
-        pa = s.frame()
+        self.refused = [va for va in (0, LAST, 1 << 47) if map_page(s, va, READ, s.frame()) != 0]
+        self.refuses_again = self.same(0x40_0000) == EEXIST
         with Few(g, 0):
-            none = map_page(s, LAST, READ, pa)
-        self.refuses_none = none == ENOMEM and not s.entry(LAST)
+            self.refuses_none = self.same(5 << 39) == ENOMEM
         s.end()
+
+    def same(self, va: int) -> int | None:
+        """The error that it gives, changing nothing; None: it does something else."""
+        before = self.s.pages(), self.s.entry(va)
+        try:
+            error = map_page(self.s, va, READ, self.s.tree.root)
+        except Disagree:
+            return None
+        return error if (self.s.pages(), self.s.entry(va)) == before else None
+
+    def works(self, va: int) -> bool:
+        return va not in self.refused and not (va >> 47 and 1 << 47 in self.refused)
 
 
 class Alloc:
     def __init__(self, g: Guest, rng: random.Random):
         self.by_map = ByMap(g, rng)
         self.s = Space(g, rng)
+
+    def place(self) -> int:
+        while not self.by_map.works(va := self.s.place()):
+            pass
+        return va
 
     def ok(self, va: int, prot: int, closely: bool = False) -> None:
         s, g = self.s, self.s.g
@@ -393,14 +243,16 @@ def judge_user_alloc(g: Guest, rng: random.Random) -> None:
     need_user_pte(g)
     a = Alloc(g, rng)
     s = a.s
-    a.ok(rng.choice((0, LAST)), rng.choice(PROTS))
+    for va in rng.sample((0, LAST), 1):
+        if a.by_map.works(va):
+            a.ok(va, rng.choice(PROTS))
     for prot in rng.sample(PROTS, len(PROTS)):
-        a.ok(s.place(), prot)
+        a.ok(a.place(), prot)
     for n in range(3):
         if a.by_map.refuses_again:
             errors = (EEXIST, ENOMEM) if n == 0 else (EEXIST,)
             a.refused(rng.choice(list(s.tree.entries)), errors, n, "a page is mapped there")
-    for va in (s.place(), s.place() ^ 1 << 39):
+    for va in (a.place(), a.place() ^ 1 << 39):
         if va in s.tree.entries:
             continue
         for n in range(s.missing(va) + 1):
@@ -508,33 +360,31 @@ class Changing(Order):
     def __init__(self, s: Space, va: int, prot: int):
         pa = s.entry(va) & ADDRESS
         super().__init__(s.g, s.last, [s.live(va)], [Code(pa)] if prot & EXEC else [])
-        self.old, self.made, self.seen = self.live[0].now, False, True
-        self.before = self.old
-        self.stage = MAPPED
+        self.seen = True                    # by the walkers: what the entry is now
+        self.stage = self.live[0].stage     # before the store, which makes it MAPPED
 
     def stores(self) -> None:
-        self.stage = self.live[0].stage     # before the store, which makes it MAPPED
+        self.stage = self.live[0].stage
         super().stores()
 
     def changed(self, entry: Live, before: int) -> str | None:
         if not entry.now & 1:
             return None
         if before & 1:
-            return (f"the entry for {entry.va:#x} was {before:#x} and became {entry.now:#x} while it was live: expected "
-                    "it to be invalid first (break before make)")
+            return (f"the entry for {entry.va:#x} was {before:#x} and became {entry.now:#x} while it was live: "
+                    "expected it to be invalid first (break before make)")
         if self.stage != GONE:
             entry.stage = self.stage
             return f"the entry becomes {entry.now:#x} while {entry.va:#x} {entry.why()} (break before make)"
         missing = next(filter(None, (code.missing() for code in self.code)), None)
         if missing and not entry.now & UXN:
             return f"the page becomes executable, but {missing} (icache_sync, before the new entry)"
-        self.made, self.seen = True, False
+        self.seen = False
         return None
 
     def instruction(self, word: int) -> None:
         super().instruction(word)
-        if word & 0xFFFF_F0FF == 0xD503_309F and word >> 8 & 15 in (2, 3, 10, 11, 14, 15):
-            self.seen = True
+        self.seen = self.seen or is_dsb(word)
 
 
 def protect_ok(s: Space, va: int, before: int, prot: int, closely: bool = False) -> None:
