@@ -42,7 +42,7 @@ REGISTERS = {
 MANY = 4                    # functions that a call may call
 ARGUMENTS = 48              # bytes that are looked at where a function's first argument points
 CORE0_TIMERS, CNTV = 0x4000_0040, 1 << 3    # QA7 4.6: which of its timers interrupt core 0
-SYSTEM_TIMER = 0x3F00_3000                  # BCM2835 12.1: CS, CLO, CHI, C0 to C3
+LOCAL_TIMER, EVERY_20_US = 0x4000_0034, 1 << 28 | 768       # QA7 4.11: goes round at 38.4 MHz, and interrupts nobody
 # QA7 4.7, 4.8: core 0's mailbox 0 interrupts it (as an IRQ, as a FIQ) while there is something in it.
 MAILBOX_CONTROL, MAILBOX_SET, MAILBOX_CLEAR = 0x4000_0050, 0x4000_0080, 0x4000_00C0
 IRQ, FIQ = 1 << 0, 1 << 4
@@ -191,6 +191,7 @@ class Own:
         ticking: the timer's interrupt is pending all the while, as soon as the function begins.
         """
         g, machine, stops = self.g, self.g.machine, set(stops)
+        limit = 10 * LIMIT if ticking else LIMIT
         found: list[Called] = []
         mine = stops - machine.breakpoints
         for va in mine:
@@ -199,7 +200,7 @@ class Own:
         if ticking:
             self.ticking(pc)
             pc = self.tick
-        stop = machine.run(LIMIT, pc=pc)
+        stop = machine.run(limit, pc=pc)
         while stop is Stop.BREAKPOINT and machine.pc in stops and len(found) < MANY:
             core = machine.gdb.read_core()
             after = [self.rng.getrandbits(64) for _ in range(19)] + core[19:]
@@ -210,25 +211,25 @@ class Own:
             found.append(Called(core[PC], core[0], memory, after[0]))
             after[PC] = pc = core[30]
             machine.gdb.write_core(after)
-            stop = machine.run(LIMIT, pc=pc)
+            stop = machine.run(limit, pc=pc)
         for va in mine:
             machine.unbreak(va)
         try:
-            return g.leave(name, stop, LIMIT), found
+            return g.leave(name, stop, limit), found
         finally:
             if ticking:
                 self.system("cntv_ctl_el0", 0)
+                self.device(LOCAL_TIMER, 0)
 
     def ticking(self, function: int) -> None:
         """About to be called, with its arguments in place: by way of setting the timer off.
 
-        While the machine stands still with a timer that waits, QEMU's clock goes on to the end of that; and a timer that
-        has gone off waits for the end of all times.  So others, of which nobody takes notice, wait for something nearer.
+        Whenever the machine stops with a timer that waits for something, QEMU's clock may go on to that; and a timer that
+        has gone off waits for the end of all times.  So another one, of which nobody takes notice, waits for something
+        nearer, again and again.
         """
         gdb = self.g.machine.gdb
-        now = self.g.machine.ticks()
-        for i in range(4):
-            self.device(SYSTEM_TIMER + 0xC + 4 * i, now + 1000 * (i + 1) & 0xFFFF_FFFF)
+        self.device(LOCAL_TIMER, EVERY_20_US)
         self.device(CORE0_TIMERS, CNTV)
         core = gdb.read_core()
         core[9], core[10], core[PC] = 1, function, self.tick
