@@ -68,8 +68,9 @@ int user_free(struct aspace *as, uint64_t va);
 /*
  * Give the page at va the rights prot; the page and what is in it stay. The entry is live: it is made invalid,
  * leaves the TLBs, and only then becomes the new one (break before make, ARM ARM D5.10.1), which the walkers see
- * (pte_sync) before it returns. What was written to a page that becomes executable is seen by instruction fetches
- * before the page can be executed. 0; -ENOENT: nothing is mapped.
+ * (pte_sync) before it returns. (The manual demands that of a new address, memory type or PTE_NG; here it is done for
+ * every change, as one rule is easier to keep than two.) What was written to a page that becomes executable is seen
+ * by instruction fetches before the page can be executed. 0; -ENOENT: nothing is mapped.
  */
 int user_protect(struct aspace *as, uint64_t va, int prot);
 
