@@ -1,8 +1,8 @@
 """Was every line and every branch of some source files taken?
 
-    coverage.py FOLDER FILE...
+    coverage.py FOLDER... -- FILE...
 
-FOLDER holds what gcc --coverage left behind after the tests ran.  Names each line of the FILEs
+The FOLDERs hold what gcc --coverage left behind after the tests ran.  Names each line of the FILEs
 that no test executed, and each branch that none took, an assertion's failure apart.
 """
 
@@ -14,19 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-def reports(folder: Path) -> list[dict]:
-    """gcov's findings for every object file in the folder."""
-    notes = sorted(str(p.resolve()) for p in folder.rglob("*.gcda"))
+def reports(folders: list[str]) -> list[dict]:
+    """gcov's findings for every object file in the folders."""
+    notes = sorted(str(p.resolve()) for folder in folders for p in Path(folder).rglob("*.gcda"))
     done = subprocess.run([os.environ.get("GCOV", "gcov"), "--json-format", "--stdout",
                            "--branch-probabilities", *notes],
                           capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def findings(folder: Path, name: str) -> list[str]:
+def findings(found_by_gcov: list[dict], name: str) -> list[str]:
     lines: dict[int, list[int]] = {}
     branches: dict[int, list[int]] = {}
-    for report in reports(folder):
+    for report in found_by_gcov:
         for file in report["files"]:
             if not os.path.normpath(file["file"]).endswith(name):
                 continue
@@ -56,8 +56,9 @@ def findings(folder: Path, name: str) -> list[str]:
 
 
 def main() -> int:
-    folder, *names = sys.argv[1:]
-    found = [f for name in names for f in findings(Path(folder), name)]
+    between = sys.argv.index("--")
+    found_by_gcov = reports(sys.argv[1:between])
+    found = [f for name in sys.argv[between + 1:] for f in findings(found_by_gcov, name)]
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 

@@ -306,44 +306,41 @@ HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c ker
 	kern/heap.c kern/slab.c kern/slabs.c kern/vmalloc.c \
 	kern/vma.c kern/vmiter.c kern/mmap.c kern/elf.c kern/exec.c kern/aspace.c
 coverage_O := $(HOST_O)/coverage
-coverage_CC = $(HOSTCC) $(HOST_FLAGS) $(machine_FLAGS)
-coverage_POOL := test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc test_kmalloc_heap \
-	test_vmalloc test_vma test_vmiter test_mmap test_elf test_exec
-coverage_PROGRAMS = $(coverage_O)/test_kalloc $(coverage_O)/test_vm $(coverage_O)/test_ram \
-	$(coverage_O)/test_memmap/test_memmap $(coverage_O)/test_frames/test_frames \
-	"$(coverage_O)/test_pmm/test_pmm 100000" "$(coverage_O)/test_huge/test_huge 2" \
-	"$(coverage_O)/test_heap/test_heap 20000" \
-	$(coverage_O)/test_slab/test_slab $(coverage_O)/test_vmalloc/test_vmalloc \
-	"$(coverage_O)/test_kmalloc/test_kmalloc 100000" \
-	"$(coverage_O)/test_kmalloc_heap/test_kmalloc_heap 100000" \
-	$(foreach t,test_vma test_vmiter test_mmap test_elf test_exec,$(coverage_O)/$(t)/$(t))
+coverage_TESTS := test_kalloc test_vm test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc \
+	test_kmalloc_heap test_vmalloc test_vma test_vmiter test_mmap test_elf test_exec
+# Without optimisation, fewer calls must do.
+test_pmm_COVERAGE := 100000
+test_huge_COVERAGE := 2
+test_heap_COVERAGE := 20000
+test_kmalloc_COVERAGE := 100000
+test_kmalloc_heap_COVERAGE := 100000
 
-# coverage_pool NAME: its object files, without the sanitizers; of what is under test, with --coverage.
-define coverage_pool
-	$(host_q)mkdir -p $(coverage_O)/$(1) && for f in $($(1)_SRCS); do \
-		$(HOSTCC) $(HOST_FLAGS) $(HOST_KERNEL_FLAGS) $($(1)_FLAGS) --coverage -O0 -c $$f \
-			-o $(coverage_O)/$(1)/`basename $$f`.o || exit 1; done
-	$(host_q)for f in test/host/$(1).c $($(1)_HELPERS); do $(HOSTCC) $(HOST_FLAGS) $($(1)_FLAGS) -c $$f \
-			-o $(coverage_O)/$(1)/`basename $$f`.o || exit 1; done
-	$(host_q)cd $(coverage_O)/$(1) && $(HOSTCC) --coverage *.o $($(1)_LIBS) -lcmocka -o $(1)
-
+# Its object files, without the sanitizers; of what is under test, with --coverage. Then the run.
+define coverage_test
+coverage-$(1):
+	$$(call host_say,run $(1) for coverage)
+	@rm -rf $(coverage_O)/$(1) && mkdir -p $(coverage_O)/$(1)
+	$$(host_q)for f in $$($(1)_SRCS); do \
+		$$(HOSTCC) $$(HOST_FLAGS) $$(HOST_KERNEL_FLAGS) $$($(1)_FLAGS) --coverage -O0 -c $$$$f \
+			-o $(coverage_O)/$(1)/`basename $$$$f`.o || exit 1; done
+	$$(host_q)for f in test/host/$(1).c $$($(1)_HELPERS); do $$(HOSTCC) $$(HOST_FLAGS) $$($(1)_FLAGS) -c $$$$f \
+			-o $(coverage_O)/$(1)/`basename $$$$f`.o || exit 1; done
+	$$(host_q)cd $(coverage_O)/$(1) && $$(HOSTCC) --coverage *.o $$($(1)_LIBS) -lcmocka -o $(1)
+	$$(host_q)$(coverage_O)/$(1)/$(1) $$($(1)_COVERAGE) >$(coverage_O)/$(1)/log 2>&1 \
+		|| { cat $(coverage_O)/$(1)/log; exit 1; }
 endef
-.PHONY: run-coverage
-test-host: run-coverage
-run-coverage:
-	$(call host_say,run coverage)
-	@rm -rf $(coverage_O) && mkdir -p $(coverage_O)
-	$(host_q)for f in kern/kalloc.c kern/vm.c; do \
-		$(coverage_CC) $(HOST_KERNEL_FLAGS) --coverage -O0 -c $$f -o $(coverage_O)/`basename $$f`.o || exit 1; done
-	$(host_q)for f in test_kalloc test_vm machine report model; do \
-		$(coverage_CC) -O2 -c test/host/$$f.c -o $(coverage_O)/$$f.o || exit 1; done
-	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o vm.c.o test_vm.o machine.o report.o model.o \
-		$(machine_LIBS) -lcmocka -o test_vm
-	$(host_q)cd $(coverage_O) && $(HOSTCC) --coverage kalloc.c.o test_kalloc.o machine.o report.o \
-		$(machine_LIBS) -lcmocka -o test_kalloc
+$(foreach t,$(coverage_TESTS),$(eval $(call coverage_test,$(t))))
+
+# It includes the file that it tests.
+coverage-test_ram:
+	$(call host_say,run test_ram for coverage)
+	@rm -rf $(coverage_O)/test_ram && mkdir -p $(coverage_O)/test_ram
 	$(host_q)$(HOSTCC) $(HOST_FLAGS) $(test_ram_FLAGS) -O0 --coverage test/host/test_ram.c -lcmocka \
-		-dumpdir $(coverage_O)/ -o $(coverage_O)/test_ram
-	$(foreach t,$(coverage_POOL),$(call coverage_pool,$(t)))
-	$(host_q)for t in $(coverage_PROGRAMS); do \
-		$$t >$(coverage_O)/log 2>&1 || { cat $(coverage_O)/log; exit 1; }; done
-	@python3 test/host/coverage.py $(coverage_O) $(HOST_COVERED)
+		-dumpdir $(coverage_O)/test_ram/ -o $(coverage_O)/test_ram/test_ram
+	$(host_q)$(coverage_O)/test_ram/test_ram >$(coverage_O)/test_ram/log 2>&1 || { cat $(coverage_O)/test_ram/log; exit 1; }
+
+.PHONY: run-coverage coverage-test_ram $(coverage_TESTS:%=coverage-%)
+test-host: run-coverage
+run-coverage: coverage-test_ram $(coverage_TESTS:%=coverage-%)
+	$(call host_say,look at the coverage)
+	@python3 test/host/coverage.py $(^:coverage-%=$(coverage_O)/%) -- $(HOST_COVERED)
