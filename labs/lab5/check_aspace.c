@@ -228,6 +228,7 @@ map_changes_nothing(int error, uint64_t va)
 static void
 learn_user_map(void)
 {
+    by_map.refuses_again = true;
     for (size_t i = 0; i < ARRAY_SIZE(space_prots); i++) {
         space_start(8);
         const uint64_t *page = space_page(), *entry;
@@ -236,10 +237,10 @@ learn_user_map(void)
         entry = tree_entry(0x400000, 3);
         by_map.users = page_refs(V2P(page));
         by_map.flags[space_prots[i]] = entry && *entry & PTE_P ? PTE_FLAGS(*entry) : 0;
+        by_map.refuses_again &= map_changes_nothing(-EEXIST, 0x400000);
     }
     by_map.page_0 = call_map(0, space_page(), PROT_READ) == 0;
     by_map.high = call_map(1UL << 47, space_page(), PROT_READ) == 0;
-    by_map.refuses_again = map_changes_nothing(-EEXIST, 0x400000);
     space_start(0);
     by_map.refuses_none = map_changes_nothing(-ENOMEM, 0x400000);
 }
