@@ -20,11 +20,13 @@ static uint64_t before[WORDS]; /* what was on check_stack */
 static uint64_t vector;
 static int landed; /* on which pad */
 static uint64_t timer;
+static struct proc *who; /* runs */
 
 /* The timer stands still: no interrupt is pending, and nobody else wants to run. */
 static void
 begin(void)
 {
+    who = current();
     timer = read_sysreg(cntv_ctl_el0);
     write_sysreg(cntv_ctl_el0, 0);
     sched_wanted = false;
@@ -121,6 +123,9 @@ expect_state(const struct trap_frame *frame, const struct trap_frame *wanted, in
     EXPECT(out.sp == (uint64_t)(frame + 1),
            "SP: expected it at the frame's end, 0x%lx, for the next exception, found 0x%lx",
            (uint64_t)(frame + 1), out.sp);
+    EXPECT(out.tpidr_el1 == (uint64_t)who,
+           "TPIDR_EL1: expected 0x%lx, which says who runs, found 0x%lx", (uint64_t)who,
+           out.tpidr_el1);
     expect_above(frame);
 }
 
@@ -154,7 +159,7 @@ trap_return_works(void)
 
         if (check_panics(go_back, frame) || landed != pad || out.sp != (uint64_t)top
             || memcmp(out.x, wanted.x, sizeof(wanted.x)) != 0 || out.sp_el0 != wanted.sp
-            || out.nzcv + out.daif != wanted.spsr - 5
+            || out.nzcv + out.daif != wanted.spsr - 5 || out.tpidr_el1 != (uint64_t)who
             || memcmp(top, before + (top - stack_words()), ABOVE * sizeof(*top)) != 0)
             return false;
     }
@@ -212,6 +217,8 @@ enter_and_report(void)
     check_doing("trap_entry, vector %lu, frame at 0x%lx", vector, (uint64_t)frame);
 
     const char *message = check_panics(enter, frame);
+    uint64_t current_in_trap = read_sysreg(tpidr_el1);
+    write_sysreg(tpidr_el1, who);
     EXPECT(message, "expected trap to be called, found that it was not");
     EXPECT(strncmp(message, "kern/fault.c", 12) != 0, "%s", message); /* "write ..." */
     snprintf(wanted, sizeof(wanted), "fault: unexpected %s, in ?+0x0 (pc %lx)", kind[vector - 10],
@@ -224,6 +231,9 @@ enter_and_report(void)
     EXPECT(read_sysreg(tpidr_el0) == in.tpidr_el0,
            "expected TPIDR_EL0 to stay the program's, 0x%lx, found 0x%lx", in.tpidr_el0,
            read_sysreg(tpidr_el0));
+    EXPECT(current_in_trap == (uint64_t)who,
+           "expected TPIDR_EL1 to stay as it is, 0x%lx, found 0x%lx", (uint64_t)who,
+           current_in_trap);
 }
 
 /*

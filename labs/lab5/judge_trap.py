@@ -31,6 +31,7 @@ class Trap:
         g.write(low, rng.randbytes(self.top + ABOVE - low))
         self.size = g.symbol("boot_stack_top") - self.top
         self.above = g.read(self.top, self.size)
+        self.current = g.reg("tpidr_el1")
         self.tpidr = rng.getrandbits(64)
         own.system("tpidr_el0", self.tpidr)
         self.fp: dict[str, int] = {}
@@ -66,6 +67,7 @@ class Trap:
             raise Disagree(f"{where}: expected nothing above the frame to change, found the byte changed that is {at} bytes "
                            "above its end")
         self.expect(f"TPIDR_EL0 {where}", g.reg("tpidr_el0"), self.tpidr, ", as the program had set it")
+        self.expect(f"TPIDR_EL1 {where}", g.reg("tpidr_el1"), self.current, ", which says who runs")
         if not g.reg("cpacr") & FP_OPEN == (FP_OPEN if self.fp else 0):
             raise Disagree(f"{where}: expected CPACR_EL1 to stay as it is, found {g.reg('cpacr'):#x}")
         for name, value in self.fp.items():
