@@ -42,8 +42,8 @@ CORNERS = {
     3: {"alloc_frames", "pmm_refuse", "range_refuse", "page_share", "pmm_locks", "kcache_drain"},
     # So does heap_locks.
     4: {"heap_grow", "heap_refuse", "slab_refuse", "heap_locks", "vfree"},
-    # What a program under QEMU hardly notices: instruction caches, other cores while an entry changes, interrupts that come
-    # together with another exception.
+    # What a program under QEMU hardly notices: instruction caches, other cores while an entry changes, interrupts that
+    # come together with another exception.
     5: {"user_map", "user_free", "user_protect", "user_trap"},
 }
 

@@ -241,8 +241,13 @@ learn_user_map(void)
     }
     by_map.page_0 = call_map(0, space_page(), PROT_READ) == 0;
     by_map.high = call_map(1UL << 47, space_page(), PROT_READ) == 0;
-    space_start(0);
+    space_start(1);
     by_map.refuses_none = map_changes_nothing(-ENOMEM, 0x400000);
+    char *page = kalloc();
+    if (page)
+        kfree(page);
+    else
+        by_map.refuses_none = false; /* it is a table now */
 }
 
 /* Pages that user_alloc has taken, by where they are mapped. */

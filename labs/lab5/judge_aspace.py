@@ -182,9 +182,13 @@ class ByMap:
             self.users = g.call("page_refs", pa)
         self.refused = [va for va in (0, LAST, 1 << 47) if map_page(s, va, READ, s.frame()) != 0]
         self.refuses_again = all(self.same(0x40_0000 + i * PGSIZE) == EEXIST for i in range(len(PROTS)))
-        with Few(g, 0):
-            self.refuses_none = self.same(5 << 39) == ENOMEM
         s.end()
+        self.s = Space(g, rng)
+        with Few(g, 1) as few:
+            free = few.free()
+            self.refuses_none = self.same(0x40_0000) == ENOMEM and few.free() == free
+            self.s.tree.prune()
+        self.s.end()
 
     def same(self, va: int) -> int | None:
         """The error that it gives, changing nothing; None: it does something else."""
