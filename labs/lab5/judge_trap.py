@@ -178,8 +178,8 @@ def judge_trap_entry(g: Guest, rng: random.Random) -> None:
         trap = Trap(g, rng, own)
         wanted = trap.exception(kind)
         trap.at_trap(kind, wanted)
-        trap.back(kind)
         own.quiet()
+        trap.back(kind)
     own.done()
     g.restore()
 
