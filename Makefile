@@ -18,8 +18,10 @@ PYTHON ?= python3
 
 # ---- Tools -----------------------------------------------------------------------------------------
 
-CROSS ?= $(firstword $(foreach p,aarch64-linux-gnu- aarch64-none-elf- aarch64-elf-,\
+ifeq ($(origin CROSS),undefined)
+CROSS := $(firstword $(foreach p,aarch64-linux-gnu- aarch64-none-elf- aarch64-elf-,\
              $(if $(shell command -v $(p)gcc),$(p))))
+endif
 ifeq ($(CROSS),)
 ifeq ($(filter help clean doctor update next-lab handin,$(MAKECMDGOALS)),)
 $(error No AArch64 compiler found. Run ./setup, which installs what is missing)
