@@ -82,16 +82,17 @@ class Own:
         for page in (*tables, code, user):
             g.phys_write(page, bytes(PGSIZE))
         for level, table in enumerate(tables[:3]):
-            g.phys_write(table + 8 * (self.va >> 39 - 9 * level & 511), (tables[level + 1] | TABLE).to_bytes(8, "little"))
+            entry = tables[level + 1] | TABLE
+            g.phys_write(table + 8 * (self.va >> 39 - 9 * level & 511), entry.to_bytes(8, "little"))
         flags = PAGE | RO | SHARED | AF | NG
         for va, entry in ((self.va, code | flags | UXN), (self.user, user | flags | USER | PXN)):
             g.phys_write(tables[3] + 8 * (va >> 12 & 511), entry.to_bytes(8, "little"))
         self.system_at = {name: self.va + 8 * i for i, name in enumerate(REGISTERS)}
         self.eret = self.va + 8 * len(REGISTERS)
         self.tick = self.eret + 4
-        words = [word for name in REGISTERS for word in (msr(name), HERE)]
-        g.phys_write(code, struct.pack(f"<{len(words) + 4}I", *words, ERET, msr("cntv_cval_el0", 31), msr("cntv_ctl_el0", 9),
-                                        BR_X10))
+        words = [*(word for name in REGISTERS for word in (msr(name), HERE)), ERET,
+                 msr("cntv_cval_el0", 31), msr("cntv_ctl_el0", 9), BR_X10]
+        g.phys_write(code, struct.pack(f"<{len(words)}I", *words))
         self.kinds = [rng.choice(self.KINDS) for _ in range(PGSIZE // 4)]
         g.phys_write(user, struct.pack("<1024I", *(instruction(kind, rng) for kind in self.kinds)))
         self.user_pa = user
@@ -185,8 +186,8 @@ class Own:
 
     def calls(self, function: str, *arguments: int, stops: Iterable[int], ticking: bool = False
               ) -> tuple[int, list[Called]]:
-        """Call a function of the kernel, and let none of the functions `stops` run: each returns at once, with something
-        random.  Returns x0, and the calls of those.
+        """Call a function of the kernel, and let none of the functions `stops` run: each returns at once, with
+        something random.  Returns x0, and the calls of those.
 
         ticking: the timer's interrupt is pending all the while, as soon as the function begins.
         """
@@ -224,9 +225,9 @@ class Own:
     def ticking(self, function: int) -> None:
         """About to be called, with its arguments in place: by way of setting the timer off.
 
-        Whenever the machine stops with a timer that waits for something, QEMU's clock may go on to that; and a timer that
-        has gone off waits for the end of all times.  So another one, of which nobody takes notice, waits for something
-        nearer, again and again.
+        Whenever the machine stops with a timer that waits for something, QEMU's clock may go on to that; and a timer
+        that has gone off waits for the end of all times.  So another one, of which nobody takes notice, waits for
+        something nearer, again and again.
         """
         gdb = self.g.machine.gdb
         self.device(LOCAL_TIMER, EVERY_20_US)

@@ -63,7 +63,8 @@ def test_system_registers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "pattern"), [
-    ("svc", "svc #{imm}"), ("brk", "brk #{imm}"), ("load", "ldr x{a}, [x{b}]"), ("store", "str x{a}, [x{b}]"), ("here", "b .")])
+    ("svc", "svc #{imm}"), ("brk", "brk #{imm}"), ("load", "ldr x{a}, [x{b}]"), ("store", "str x{a}, [x{b}]"),
+    ("here", "b .")])
 def test_what_a_program_executes(tmp_path: Path, kind: str, pattern: str) -> None:
     words = [el0.instruction(kind, random.Random(seed)) for seed in range(20)]
     lines = [pattern.format(imm=word >> 5 & 0xFFFF, a=word & 31, b=word >> 5 & 31) for word in words]

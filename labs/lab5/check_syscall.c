@@ -257,8 +257,8 @@ call_user_fault(void *unused)
 }
 
 /*
- * Call it with the frame as it is. pending: the timer asks for an interrupt meanwhile. A compare value of 0 has long been
- * reached, and irq_handle sets another one.
+ * Call it with the frame as it is. pending: the timer asks for an interrupt meanwhile. A compare value of 0 has long
+ * been reached, and irq_handle sets another one.
  */
 static void
 do_user_trap(uint64_t vector, bool pending)

@@ -200,8 +200,8 @@ expect_frame(const struct trap_frame *frame)
 }
 
 /*
- * FIQ and SError: none of the kernel's devices makes one, so trap reports them, before it asks anybody else. What it says
- * shows what it has been called with.
+ * FIQ and SError: none of the kernel's devices makes one, so trap reports them, before it asks anybody else. What it
+ * says shows what it has been called with.
  */
 static void
 enter_and_report(void)

@@ -34,8 +34,8 @@ class Threads:
         self.size = THREADS * (CONTEXT.size + 2 * GUARD)
         self.contexts = g.push(rng.randbytes(self.size))
         slot = CONTEXT.size + 2 * GUARD
-        self.threads = [Thread(i, self.contexts + i * slot + rng.randrange(GUARD // 8, GUARD // 4) * 8, stacks + i * STACK)
-                        for i in range(THREADS)]
+        self.threads = [Thread(i, self.contexts + i * slot + 8 * rng.randrange(GUARD // 8, GUARD // 4),
+                               stacks + i * STACK) for i in range(THREADS)]
         first, stop = g.symbol("context_switch") - 256, g.symbol("context_switch") + 1024
         places = [s.address for s in g.elf.symbols.values()
                   if g.symbol("image_start") < s.address < g.symbol("etext") and s.address % 4 == 0
@@ -71,15 +71,17 @@ class Threads:
         g.about_to_run("context_switch")
         pc = self.own.run(self.places, what)
         if pc == core[30] and a is not b:
-            raise Disagree(f"{what}: expected it to return where thread {b.number} had left, found that it has returned to "
-                           "its caller: write context_switch in kern/switch.S")
+            raise Disagree(f"{what}: expected it to return where thread {b.number} had left, found that it has returned "
+                           "to its caller: write context_switch in kern/switch.S")
         found = g.machine.gdb.read_core()
         for name, is_, wanted in zip([*(f"x{i}" for i in range(19, 31)), "SP", "TPIDR_EL0"],
                                      [*(found[i] for i in KEPT), g.reg("tpidr_el0")], b.left):
             if is_ != wanted:
-                raise Disagree(f"{what}: expected {name} to be {wanted:#x}, as thread {b.number} had left it, found {is_:#x}")
+                raise Disagree(f"{what}: expected {name} to be {wanted:#x}, as thread {b.number} had left it, found "
+                               f"{is_:#x}")
         if pc != b.left[11]:
-            raise Disagree(f"{what}: expected it to return to {b.left[11]:#x}, where thread {b.number} had left, found {pc:#x}")
+            raise Disagree(f"{what}: expected it to return to {b.left[11]:#x}, where thread {b.number} had left, found "
+                           f"{pc:#x}")
         if (found[CPSR] ^ core[CPSR]) & ~FLAGS:
             raise Disagree(f"{what}: expected the same interrupts to be masked, found PSTATE {found[CPSR]:#x}, was "
                            f"{core[CPSR]:#x}")
@@ -95,8 +97,8 @@ class Threads:
         now[at:at + CONTEXT.size] = contexts[at:at + CONTEXT.size]
         if now != contexts:
             i = next(i for i, (x, y) in enumerate(zip(now, contexts)) if x != y)
-            raise Disagree(f"{what}: expected only *from to be written, found a byte changed that is {i - at} bytes from its "
-                           "start")
+            raise Disagree(f"{what}: expected only *from to be written, found a byte changed that is {i - at} bytes from "
+                           "its start")
         for thread, before in stacks.items():
             first = thread.left[12] - thread.stack if thread in (a, b) else 0
             if g.read(thread.stack, STACK)[first:] != before[first:]:
@@ -106,13 +108,13 @@ class Threads:
 
 def judge_context_switch(g: Guest, rng: random.Random) -> None:
     own = Own(g, rng)
-    all_ = Threads(g, rng, own)
+    made = Threads(g, rng, own)
     order = [1, 1, 0, 1, 2, 0, 1, 2, *range(1, THREADS), *reversed(range(THREADS)),
              *(rng.randrange(THREADS) for _ in range(SWITCHES))]
-    running = all_.threads[0]
+    running = made.threads[0]
     for number in order:
-        following = all_.threads[number]
-        all_.switch(running, following)
+        following = made.threads[number]
+        made.switch(running, following)
         running = following
     own.done()
     g.restore()

@@ -1,5 +1,5 @@
-"""Lab 5's syscall and user_trap from outside: which functions they call, how often, and with what.  None of those is run:
-what they return is made up."""
+"""Lab 5's syscall and user_trap from outside: which functions they call, how often, and with what.  None of those is
+run: what they return is made up."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ class Frames:
         self.g, self.rng, self.own = g, rng, own
         table = struct.unpack(f"<{NUMBERS}Q", g.read(g.symbol("syscall_table"), 8 * NUMBERS))
         self.table = {n: at for n, at in enumerate(table) if at}
+        self.others = [g.symbol(name) for name in ("irq_handle", "fpu_use", "user_fault")]
+        for at in (*self.table.values(), *self.others):
+            g.machine.break_at(at)      # once, and not at each call
         self.around = rng.randbytes(2 * GUARD + FRAME.size)
         self.at = g.push(self.around) + GUARD
 
@@ -77,8 +80,8 @@ class Frames:
         """A number that is none, though some of its bits are."""
         rng = self.rng
         return rng.choice((number + NUMBERS * rng.randrange(1, 9), number + (rng.randrange(1, 9) << 32),
-                           number | 1 << rng.randrange(9, 64), -number, ~number, number + NUMBERS * rng.getrandbits(55) | 1 << 63,
-                           number + (rng.getrandbits(32) << 32 | 1 << 32)))
+                           number | 1 << rng.randrange(9, 64), -number, ~number,
+                           number + NUMBERS * rng.getrandbits(54) | 1 << 63, number + (rng.getrandbits(32) << 32 | 1 << 32)))
 
     # --- user_trap -------------------------------------------------------
 
@@ -95,8 +98,7 @@ class Frames:
                            f"{self.names(calls)}: write syscall in kern/syscall.c first")
 
     def user_trap(self, vector: int, class_: int, pending: str, number: int = GETPID) -> None:
-        g, rng = self.g, self.rng
-        others = [g.symbol(name) for name in ("irq_handle", "fpu_use", "user_fault")]
+        g, rng, others = self.g, self.rng, self.others
         frame = self.make(number, class_ << 26 | rng.getrandbits(26))
         svc = vector == USER_SYNC and class_ == SVC
         before, after = self.by_syscall(frame) if svc else ([], frame)
@@ -113,8 +115,8 @@ class Frames:
             others[0 if vector == USER_IRQ else 1 if class_ == FP else 2]]
         if [call.at for call in calls] != wanted:
             expected = ", ".join(g.name(at) for at in wanted) or "no function"
-            raise Disagree(f"{what}: expected {expected} to be called{', by syscall' if svc else ''}, found {self.names(calls)}"
-                           + ("" if calls else ": write user_trap in kern/syscall.c"))
+            raise Disagree(f"{what}: expected {expected} to be called{', by syscall' if svc else ''}, found "
+                           + self.names(calls) + ("" if calls else ": write user_trap in kern/syscall.c"))
         if svc and calls:
             if calls[0].memory != before[0].memory:
                 raise Disagree(f"{what}: expected syscall(frame), found that {g.name(wanted[0])} gets other arguments")
@@ -146,7 +148,8 @@ def judge_user_trap(g: Guest, rng: random.Random) -> None:
     trips = [(USER_IRQ, class_, pending) for class_ in (SVC, FP, DABORT, rng.randrange(64))
              for pending in ("none", "mailbox", "timer")]
     trips += [(USER_SYNC, SVC, pending) for pending in ("none", "mailbox", "timer") for _ in range(6)]
-    trips += [(USER_SYNC, class_, rng.choice(("none", "mailbox", "timer"))) for class_ in (*range(64), FP, FP, DABORT, DABORT)]
+    trips += [(USER_SYNC, class_, rng.choice(("none", "mailbox", "timer")))
+              for class_ in (*range(64), FP, FP, DABORT, DABORT)]
     rng.shuffle(trips)
     frames.user_trap(USER_IRQ, 0, "none")
     frames.need_syscall()

@@ -1,5 +1,5 @@
-"""Lab 5's trap_entry and trap_return from outside: between a program of the judge's own at EL0, with registers that nobody
-knows, and the kernel's trap, which is reached and never run."""
+"""Lab 5's trap_entry and trap_return from outside: between a program of the judge's own at EL0, with registers that
+nobody knows, and the kernel's trap, which is reached and never run."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Trap:
         now = g.read(self.top, self.size)
         if now != self.above:
             at = next(i for i, (a, b) in enumerate(zip(now, self.above)) if a != b)
-            raise Disagree(f"{where}: expected nothing above the frame to change, found the byte changed that is {at} bytes "
-                           "above its end")
+            raise Disagree(f"{where}: expected nothing above the frame to change, found the byte changed that is {at} "
+                           "bytes above its end")
         self.expect(f"TPIDR_EL0 {where}", g.reg("tpidr_el0"), self.tpidr, ", as the program had set it")
         self.expect(f"TPIDR_EL1 {where}", g.reg("tpidr_el1"), self.current, ", which says who runs")
         if not g.reg("cpacr") & FP_OPEN == (FP_OPEN if self.fp else 0):
@@ -80,12 +80,13 @@ class Trap:
         g = self.g
         core = g.machine.gdb.read_core()
         if core[PC] != landing or core[CPSR] & 0xF != EL0T:
-            raise Disagree(f"{what}: expected to come to EL0, to the frame's elr {landing:#x}, found EL{core[CPSR] >> 2 & 3} at "
-                           f"{g.name(core[PC])}")
+            raise Disagree(f"{what}: expected to come to EL0, to the frame's elr {landing:#x}, found EL"
+                           f"{core[CPSR] >> 2 & 3} at {g.name(core[PC])}")
         for name, found, value in zip(NAMES, core, wanted[:31]):
             self.expect(f"{name} of the program", found, value, ", as in the frame")
         self.expect("the program's SP", core[SP], wanted[31], ", sp of the frame")
-        self.expect("the program's PSTATE (NZCV, DAIF)", core[CPSR] & (FLAGS | MASKS), wanted[33], ", spsr of the frame")
+        self.expect("the program's PSTATE (NZCV, DAIF)", core[CPSR] & (FLAGS | MASKS), wanted[33],
+                    ", spsr of the frame")
         self.expect("SP_EL1, when the program goes on", g.reg("sp_el1"), self.top, ", the frame's end")
         self.untouched("when the program goes on")
 
@@ -109,7 +110,8 @@ class Trap:
         if own.run({"trap_entry"}) != g.symbol("trap_entry"):
             raise Disagree(f"a program's {kind}: expected an exception, found {g.name(g.machine.pc)}")
         if g.reg("sp") != self.frame or g.reg("x1") != KINDS[kind]:
-            raise Disagree(f"a program's {kind}: the vectors went to trap_entry with SP {g.reg('sp'):#x} and x1 {g.reg('x1'):#x}")
+            raise Disagree(f"a program's {kind}: the vectors went to trap_entry with SP {g.reg('sp'):#x} and x1 "
+                           f"{g.reg('x1'):#x}")
         return [*core[:SP], core[SP], *(g.reg(name) for name in ("elr_el1", "spsr_el1", "esr_el1", "far_el1"))]
 
     def at_trap(self, kind: str, wanted: list[int]) -> None:
@@ -125,7 +127,8 @@ class Trap:
         self.expect(f"{what}: trap's first argument (x0)", core[0], self.frame, ", the frame")
         self.expect(f"{what}: trap's second argument (x1)", core[1], KINDS[kind], ", the vector's number")
         if core[SP] % 16 or not self.frame - BELOW < core[SP] <= self.frame:
-            raise Disagree(f"{what}: expected SP to be at the frame, {self.frame:#x}, when trap is called, found {core[SP]:#x}")
+            raise Disagree(f"{what}: expected SP to be at the frame, {self.frame:#x}, when trap is called, found "
+                           f"{core[SP]:#x}")
         self.expect(f"{what}: PSTATE's D, A, I, F in trap", core[CPSR] & MASKS, MASKS, ", all masked")
         self.untouched("in trap")
 

@@ -17,9 +17,9 @@ struct registers { /* offsets: registers.S */
 };
 
 /*
- * Load all registers from *in, go to that piece of assembly, and come back here when somebody goes to one of the pads: *out
- * then is what the registers were there (elr to far are not filled in). Returns the pad's number. If it never comes to one,
- * this never returns: a panic does, and ends the check or check_panics.
+ * Load all registers from *in, go to that piece of assembly, and come back here when somebody goes to one of the
+ * pads: *out then is what the registers were there (elr to far are not filled in). Returns the pad's number. If it
+ * never comes to one, this never returns: a panic does, and ends the check or check_panics.
  */
 int go_context_switch(const struct registers *in, struct registers *out);
 int go_trap_entry(const struct registers *in, struct registers *out);
@@ -33,7 +33,8 @@ extern char pads[]; /* only the address means anything */
 void registers_random(struct registers *r);
 
 /* Fail unless registers xFIRST to xLAST are found as they are wanted. why: "..., as the frame has it". */
-void expect_x(const struct registers *found, const uint64_t *wanted, int first, int last, const char *why);
+void expect_x(const struct registers *found, const uint64_t *wanted, int first, int last,
+              const char *why);
 
 /*
  * A piece of memory that serves as a stack: aligned so that the vectors take it for one (memlayout.h). What
