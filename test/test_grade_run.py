@@ -32,18 +32,21 @@ def test_reference_scores_everything(lab: int, tmp_path: Path) -> None:
     assert all(c["passed"] for c in data["checks"])
 
 
-@pytest.mark.parametrize("lab", sorted(grading.course()))
-def test_handed_out_state_scores_nothing(lab: int, tmp_path: Path) -> None:
-    for sol in {0, lab - 1}:
-        status, data, text = grade(grading.submission(tmp_path / f"s{sol}", lab, sol), lab)
-        assert (status, data.get("score")) == (1, 0), text
-        for check in data["checks"]:
-            if check["points"]:
-                assert check["message"] and check["kind"] not in ("error", "time"), check
+@pytest.mark.parametrize("lab, sol", sorted({(lab, sol) for lab in grading.course() for sol in (0, lab - 1)}))
+def test_handed_out_state_scores_nothing(lab: int, sol: int, tmp_path: Path) -> None:
+    """And each check says what to write first."""
+    # With the earlier labs solved, their checks pass here as they do in the reference.
+    options = () if sol == 0 else ("--no-regressions",)
+    status, data, text = grade(grading.submission(tmp_path / "s", lab, sol), lab, *options)
+    assert (status, data.get("score")) == (1, 0), text
+    for check in data["checks"]:
+        assert not check["passed"] or not check["points"], check
+        if check["points"]:
+            assert "write " in check["message"] and check["kind"] not in ("error", "time"), check
 
 
 @pytest.mark.parametrize("lab, limit", [(2, 10), (LAST, 25)])
-def test_grade_takes_seconds_on_two_processors(lab: int, limit: int, tmp_path: Path) -> None:
+def test_grade_takes_seconds_on_two_processors(lab: int, limit: int, tmp_path: Path, plain: None) -> None:
     """With all earlier checks. Counted in processor time, as this machine may have other things to do."""
     folder = grading.submission(tmp_path / "s", lab, lab)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -179,8 +182,6 @@ def test_a_forger_scores_nothing(lab: int, tmp_path: Path) -> None:
     status, data, said = grade(folder, lab, "--no-regressions")
     assert data["build"]["ok"], said
     assert (status, data["score"]) == (1, 0), said
-    honest = grading.submission(tmp_path / "honest", lab, lab - 1)
-    assert grade(honest, lab, "--no-regressions")[1]["score"] == 0
 
 
 def test_a_forger_in_lab_1_scores_nothing(tmp_path: Path) -> None:
