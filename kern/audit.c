@@ -20,11 +20,10 @@
 
 static void (*say_line)(const char *line);
 static size_t errors;
-static uint16_t *seen;          /* by frame_index */
+static uint16_t *seen;           /* by frame_index */
 static const struct proc *whose; /* the process whose tables are looked at */
 
-static void __attribute__((format(printf, 2, 3)))
-error(uint64_t va, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) error(uint64_t va, const char *fmt, ...)
 {
     char line[128];
     va_list args;
@@ -210,6 +209,8 @@ audit(void (*say)(const char *line))
     }
     seen = P2V(pa);
     memset(seen, 0, frames.n * sizeof(*seen));
+    for (size_t i = 0; i < 1UL << order; i++)
+        seen[frame_at(pa) + i] = IS_KERNEL; /* was free, and may be mapped somewhere all the same */
 
     see_kernel();
     bool good = true;

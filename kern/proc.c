@@ -14,7 +14,7 @@
 #include "vma.h"
 #include "vmalloc.h"
 
-static struct proc boot_thread;   /* number 0: what main has been since the machine was switched on */
+static struct proc boot_thread; /* number 0: what main has been since the machine was switched on */
 static struct proc *procs[NPROC]; /* by pid modulo NPROC */
 static int last_pid;
 static const char *trouble = "proc_init has not run";
@@ -404,7 +404,7 @@ proc_reset(void)
     }
     boot_thread.children = NULL;
     proc_idle = NULL;
-    timer_stop(); /* nobody would take its interrupts */
+    timer_stop();  /* nobody would take its interrupts */
     tried = false; /* threads 1 and 2 are made anew */
     last_pid = 0;
 }

@@ -34,8 +34,8 @@
 /* A program, the status that it must end with, and what became of it. */
 struct job {
     int status;
-    const char *argv[5];
     int pid; /* 0: it has been waited for */
+    const char *argv[5];
 };
 
 /* ---- Time ---- */
@@ -326,7 +326,7 @@ static void
 need_exit(void)
 {
     struct trap_frame frame = {.x[8] = NSYSCALLS};
-    static const struct job job = {7, {"exit", "7"}, 0};
+    static const struct job job = {7, 0, {"exit", "7"}};
 
     check_doing("syscall(frame), of a system call that there is not");
     syscall(&frame);
@@ -341,13 +341,13 @@ change_mappings(void)
 {
     /* Each alone: a switch to another process would empty QEMU's TLB. */
     static const struct job ways[] = {
-        {SEGV, {"tlb", "unmapped"}, 0},
-        {SEGV, {"tlb", "shrunk"}, 0},
-        {SEGV, {"tlb", "hidden"}, 0},
-        {SEGV, {"tlb", "readonly"}, 0},
-        {SEGV, {"tlb", "noexec"}, 0},
-        {SEGV, {"tlb", "readonly-over"}, 0},
-        {0, {"tlb"}, 0},
+        {SEGV, 0, {"tlb", "unmapped"}},
+        {SEGV, 0, {"tlb", "shrunk"}},
+        {SEGV, 0, {"tlb", "hidden"}},
+        {SEGV, 0, {"tlb", "readonly"}},
+        {SEGV, 0, {"tlb", "noexec"}},
+        {SEGV, 0, {"tlb", "readonly-over"}},
+        {0, 0, {"tlb"}},
     };
 
     run_alone(ways, ARRAY_SIZE(ways));
@@ -368,28 +368,28 @@ static void
 run_many(void)
 {
     static const struct job many[] = {
-        {0, {"regs", "300", numbers[0]}, 0},
-        {0, {"regs", "300", numbers[1]}, 0},
-        {0, {"alloc", "one", numbers[4]}, 0},
-        {0, {"alloc", "two", numbers[5]}, 0},
-        {0, {"memory"}, 0},
-        {0, {"errors"}, 0},
-        {0, {"heap", "200"}, 0},
-        {0, {"sleep", "4"}, 0},
-        {200, {"exit", "200"}, 0},
-        {128 + SIGTERM, {"exit", "-15"}, 0},
-        {SEGV, {"attack", "null_write"}, 0},
-        {SEGV, {"attack", "kernel_write"}, 0},
-        {SEGV, {"attack", "text_write"}, 0},
-        {SEGV, {"attack", "stack_jump"}, 0},
-        {SEGV, {"attack", "own_stack_unmap"}, 0},
-        {ILL, {"attack", "daifset"}, 0},
-        {ILL, {"attack", "msr_ttbr0_el1"}, 0},
-        {BUS, {"attack", "odd_jump"}, 0},
-        {TRAP, {"attack", "breakpoint"}, 0},
-        {0, {"attack", "kernel_pointers"}, 0},
-        {0, {"attack", "scatter"}, 0},
-        {0, {"attack", "no_such_call"}, 0},
+        {0, 0, {"regs", "300", numbers[0]}},
+        {0, 0, {"regs", "300", numbers[1]}},
+        {0, 0, {"alloc", "one", numbers[4]}},
+        {0, 0, {"alloc", "two", numbers[5]}},
+        {0, 0, {"memory"}},
+        {0, 0, {"errors"}},
+        {0, 0, {"heap", "200"}},
+        {0, 0, {"sleep", "4"}},
+        {200, 0, {"exit", "200"}},
+        {128 + SIGTERM, 0, {"exit", "-15"}},
+        {SEGV, 0, {"attack", "null_write"}},
+        {SEGV, 0, {"attack", "kernel_write"}},
+        {SEGV, 0, {"attack", "text_write"}},
+        {SEGV, 0, {"attack", "stack_jump"}},
+        {SEGV, 0, {"attack", "own_stack_unmap"}},
+        {ILL, 0, {"attack", "daifset"}},
+        {ILL, 0, {"attack", "msr_ttbr0_el1"}},
+        {BUS, 0, {"attack", "odd_jump"}},
+        {TRAP, 0, {"attack", "breakpoint"}},
+        {0, 0, {"attack", "kernel_pointers"}},
+        {0, 0, {"attack", "scatter"}},
+        {0, 0, {"attack", "no_such_call"}},
     };
 
     run_together(many, ARRAY_SIZE(many));
@@ -399,12 +399,12 @@ static void
 run_out_of_memory(void)
 {
     static const struct job racers[] = {
-        {0, {"alloc", "one"}, 0},           {0, {"alloc", "two"}, 0},
-        {0, {"alloc", "three"}, 0},         {0, {"regs", "200", numbers[2]}, 0},
-        {SEGV, {"attack", "recursion"}, 0},
+        {0, 0, {"alloc", "one"}},           {0, 0, {"alloc", "two"}},
+        {0, 0, {"alloc", "three"}},         {0, 0, {"regs", "200", numbers[2]}},
+        {SEGV, 0, {"attack", "recursion"}},
     };
-    static const struct job takers[] = {{0, {"attack", "mmap_all"}, 0},
-                                        {0, {"attack", "cut_all"}, 0}};
+    static const struct job takers[] = {{0, 0, {"attack", "mmap_all"}},
+                                        {0, 0, {"attack", "cut_all"}}};
 
     hold_all_but(500 + check_random_below(300));
     run_together(racers, ARRAY_SIZE(racers));

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from grade.buddy import Pmm, free_pages, memory
 from grade.guest import Guest
 from grade.machine import Stop
-from grade.view import ADDRESS, KERNBASE, PGSIZE, Disagree, Leaf, V2P
+from grade.view import KERNBASE, PGSIZE, Disagree, Leaf, V2P
 
 # inc/proc.h, inc/aspace.h, inc/vma.h; test_processes.py holds these against the headers.
 PROC = struct.Struct("<112x i i i 16s 28x Q Q Q Q 8x 8x Q 536x Q Q")

@@ -35,12 +35,13 @@ spawn(const char *line)
     size_t n = 0;
 
     strlcpy(text, line, sizeof(text));
-    for (char *at = text; at && n < 7; n++) {
-        argv[n] = at;
+    char *at = text;
+    do {
+        argv[n++] = at;
         at = strchr(at, ' ');
         if (at)
             *at++ = '\0';
-    }
+    } while (at && n < ARRAY_SIZE(argv) - 1);
     argv[n] = NULL;
     return proc_spawn(argv, environment);
 }
