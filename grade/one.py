@@ -49,7 +49,7 @@ def prepare(root: Path, number: int | None, scratch: Path, *, base: str = "submi
     """
     here = labs.load(root)
     if number is None:
-        number = max(here)
+        number = max(n for n, found in here.items() if not found.draft)
     if number not in here:
         raise submission.BadSubmission(f"there is no lab {number} here (there are: "
                                        + ", ".join(map(str, sorted(here))) + ")")

@@ -206,7 +206,7 @@ class Source:
             self.labs = labs.parse_all(texts)
         except labs.LabError as error:
             raise Refused(f"{error}\n(in commit {commit[:10]})") from None
-        self.last = len(self.labs)
+        self.last = len(labs.finished(self.labs))
         self.released = {
             path: SourceFile(path, entry.mode, self.contents[entry.id])
             for path, entry in self.entries.items()

@@ -1,15 +1,19 @@
 """What each lab consists of: the reader of labs/labN/lab.toml.
 
 Everything that needs to know which files belong to which lab asks here: the Makefile, the release,
-the student's tools and the grader.  On the command line:
+the student's tools and the grader.  A lab whose lab.toml says `draft = true` is one that staff still
+work on: it can be built and graded if asked for by number, but is not released, nor the last one.
 
-    python3 labs/labs.py last         the number of the last lab
+On the command line:
+
+    python3 labs/labs.py last         the number of the last lab that is no draft
     python3 labs/labs.py later N      the files that labs after N bring in
     python3 labs/labs.py student N    the files a student hands in for labs 1 to N
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import tomllib
@@ -56,6 +60,7 @@ class Lab:
     optional: tuple[str, ...]
     exercises: tuple[Exercise, ...]
     checks: tuple[Check, ...]
+    draft: bool = False
 
     @property
     def folder(self) -> str:
@@ -84,6 +89,12 @@ class _Table:
         value = int(self._take(key, int, "a whole number", default))
         if value < 0:
             raise LabError(f'{self.where}: "{key}" must not be negative')
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.rest.pop(key, False)
+        if not isinstance(value, bool):
+            raise LabError(f'{self.where}: "{key}" must be true or false')
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -144,6 +155,7 @@ def parse(number: int, text: str) -> Lab:
         table.paths("optional"),
         tuple(exercises),
         tuple(checks),
+        table.flag("draft"),
     )
     table.done()
     _validate(lab, where)
@@ -177,6 +189,11 @@ def parse_all(texts: Mapping[int, str]) -> list[Lab]:
     if missing:
         raise LabError(f"labs/lab{missing[0]}/lab.toml is missing, though there is a lab {max(texts)}")
     labs = [parse(number, texts[number]) for number in sorted(texts)]
+    for lab, following in itertools.pairwise(labs):
+        if lab.draft and not following.draft:
+            raise LabError(f"{lab.folder}/lab.toml: a draft, though lab {following.number} is none")
+    if labs[0].draft:
+        raise LabError(f"{labs[0].folder}/lab.toml: the first lab cannot be a draft")
     owner: dict[str, int] = {}
     for lab in labs:
         for path in lab.files:
@@ -208,13 +225,19 @@ def lab_of(labs: Sequence[Lab], path: str) -> int:
     return max(found, default=(0, 1))[1]
 
 
-def read(root: Path) -> list[Lab]:
-    """The labs found in the tree at `root`."""
+def finished(labs: Sequence[Lab]) -> list[Lab]:
+    """Those that are no drafts."""
+    return [lab for lab in labs if not lab.draft]
+
+
+def read(root: Path, drafts: bool = False) -> list[Lab]:
+    """The labs found in the tree at `root`, on request with those that are drafts."""
     texts: dict[int, str] = {}
     for path in root.glob("labs/lab*/lab.toml"):
         if match := TOML_PATH.search(path.relative_to(root).as_posix()):
             texts[int(match[1])] = path.read_text(encoding="utf-8")
-    return parse_all(texts)
+    labs = parse_all(texts)
+    return labs if drafts else finished(labs)
 
 
 def later(labs: Sequence[Lab], number: int) -> list[str]:
@@ -240,7 +263,7 @@ def main(arguments: Sequence[str]) -> int:
             case ["last"]:
                 print(read(root)[-1].number)
             case ["later", number]:
-                print(*later(read(root), int(number)))
+                print(*later(read(root, drafts=True), int(number)))
             case ["student", number]:
                 needed, optional = student_files(read(root), int(number))
                 print(*needed, *optional)

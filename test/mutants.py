@@ -452,8 +452,10 @@ def main() -> int:
     parser.add_argument("--refresh", action="store_true", help="write the patches anew, run nothing")
     options = parser.parse_args()
     try:
+        course = labs.load(ROOT)
         mutants = [m for m in read_all() if options.lab in (None, m.lab)
-                   and (not options.names or m.name.startswith(tuple(options.names)))]
+                   and (not options.names or m.name.startswith(tuple(options.names)))
+                   and (options.lab or options.names or not course[m.lab].draft)]
         if options.refresh:
             print(*(f"refreshed {m.name}" for m in mutants if refresh(m)), sep="\n")
             return 0

@@ -523,6 +523,24 @@ def test_a_folder_is_a_labs(source: Source, tmp_path: Path) -> None:
         assert labs.lab_of(found, path) == lab
 
 
+def test_a_draft(source: Source, tmp_path: Path) -> None:
+    """It can be built by number; but it is neither released nor the last lab, and its files reach nobody."""
+    text = source.read("labs/lab4/lab.toml")
+    source.write("labs/lab4/lab.toml", "draft = true\n" + text)
+    source.commit()
+    source.release("--to", tmp_path / "c")
+    course = published(tmp_path / "c")
+    assert [lab.number for lab in labs.read(source.path)] == [1, 2, 3]
+    everything = labs.read(source.path, drafts=True)
+    assert [lab.draft for lab in everything] == [False, False, False, True]
+    assert set(everything[3].files) <= set(labs.later(everything, 3))
+    assert not course.names("lab3") & set(everything[3].files)
+    assert "1 to 3" in source.release("--to", tmp_path / "c", "--upto", "4", status=1).stderr
+    with pytest.raises(labs.LabError, match="though lab 3 is none"):
+        labs.parse_all({n: ("draft = true\n" if n == 2 else "") + source.read(f"labs/lab{n}/lab.toml").replace(
+            "draft = true\n", "") for n in range(1, 5)})
+
+
 def test_a_folder_that_is_missing(source: Source, tmp_path: Path) -> None:
     source.write("labs/lab3/lab.toml", source.read("labs/lab3/lab.toml").replace("files = [", 'files = ["users/", '))
     source.commit()
