@@ -29,7 +29,7 @@ LINT_CPPCHECK_FLAGS := --enable=warning,performance,portability --std=c11 --plat
 	'-D_Noreturn=__attribute__((noreturn))' -DLAB=$(LAB) -DSOL=$(SOL)
 
 .PHONY: lint lint-format lint-tidy-kernel lint-tidy-user lint-tidy-host lint-cppcheck format
-lint: lint-format lint-cppcheck lint-tidy-kernel lint-tidy-user lint-tidy-host
+lint: lint-tidy-kernel lint-tidy-user lint-tidy-host lint-format lint-cppcheck
 	@echo 'lint: no findings'
 
 lint-format:
@@ -43,24 +43,39 @@ lint-cppcheck:
 	@echo '+ cppcheck'
 	@$(CPPCHECK) $(LINT_CPPCHECK_FLAGS) -Iuser/libc $(LINT_KERNEL) $(LINT_USER)
 
-# clang-tidy counts on standard error what it found in the system's headers and did not show.
-lint-tidy-kernel:
-	@echo '+ clang-tidy kern lib labs'
-	@$(CLANG_TIDY) --quiet $(LINT_KERNEL) -- $(LINT_KERNEL_FLAGS) 2>/dev/null
+# A file in which clang-tidy found nothing is not looked at again until something of it changes: the text with all
+# that it includes, the flags, what is looked for, or the tool. Its sign is an empty file in O, named by a digest of
+# these. clang-tidy counts on standard error what it found in the system's headers and did not show.
+# tidy: files, compiler flags, further options
+tidy_sign = $(O)/tidy/`{ echo '$(2) $(3)'; cat .clang-tidy; $(CLANG_TIDY) --version; $(CLANG) -E -C -dD $(2) $$f; } \
+	2>/dev/null | git hash-object --stdin`
+define tidy
+@mkdir -p $(O)/tidy; status=0; for f in $(1); do \
+	sign=$(tidy_sign); \
+	[ -e $$sign ] || { $(CLANG_TIDY) --quiet $(3) $$f -- $(2) 2>/dev/null && touch $$sign; } || status=1; done; exit $$status
+endef
+
+# By folder, as each is one process' work. The largest come first.
+LINT_FOLDERS := $(sort $(patsubst %/,%,$(dir $(LINT_KERNEL))))
+.PHONY: $(LINT_FOLDERS:%=lint-%)
+lint-tidy-kernel: $(LINT_FOLDERS:%=lint-%)
+$(LINT_FOLDERS:%=lint-%): lint-%:
+	@echo '+ clang-tidy $*'
+	$(call tidy,$(filter $*/%,$(LINT_KERNEL)),$(LINT_KERNEL_FLAGS))
 
 # A program is one thread.
 lint-tidy-user:
 	@echo '+ clang-tidy user'
-	@$(CLANG_TIDY) --quiet --checks=-concurrency-mt-unsafe $(LINT_USER) -- $(LINT_USER_FLAGS) 2>/dev/null
+	$(call tidy,$(LINT_USER),$(LINT_USER_FLAGS),--checks=-concurrency-mt-unsafe)
 
 # The programs of test/host/host.mk, each with its own flags, and the helpers that they are linked with.
 define lint_program
 .PHONY: lint-$(1)
 lint-$(1):
 	@echo '+ clang-tidy $(1)'
-	@$$(CLANG_TIDY) --quiet test/host/$(1).c $$($(1)_HELPERS) -- $$(LINT_HOST_FLAGS) $$($(1)_FLAGS) 2>/dev/null
-	$$(if $$(filter test/host/%,$$($(1)_SRCS)),@$$(CLANG_TIDY) --quiet $$(filter test/host/%,$$($(1)_SRCS)) -- \
-		$$(LINT_HOST_FLAGS) $$(filter-out -W%,$$(HOST_KERNEL_FLAGS)) $$($(1)_FLAGS) 2>/dev/null)
+	$$(call tidy,test/host/$(1).c $$($(1)_HELPERS),$$(LINT_HOST_FLAGS) $$($(1)_FLAGS))
+	$$(if $$(filter test/host/%,$$($(1)_SRCS)),$$(call tidy,$$(filter test/host/%,$$($(1)_SRCS)),$$(LINT_HOST_FLAGS) \
+		$$(filter-out -W%,$$(HOST_KERNEL_FLAGS)) $$($(1)_FLAGS)))
 endef
 LINT_PROGRAMS := $(HOST_TESTS) $(HOST_FUZZ)
 $(foreach p,$(LINT_PROGRAMS),$(eval $(call lint_program,$(p))))
