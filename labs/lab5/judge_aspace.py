@@ -449,18 +449,17 @@ class Destroying(Order):
 
     def __init__(self, s: Space):
         g, root = s.g, s.tree.root
-        entries: list[Live] = []
-        self.pages: list[int] = []          # what each stands for
-        at = root
+        entries = [Live(0, root, 0, VISIBLE, root, s.asid, 1 << 48)]
+        self.pages = [root]                 # what each stands for
         for va, entry in s.tree.entries.items():
             pa = entry & ADDRESS
             if entry & 1 and P2V(pa) in s.frames:
-                entries.append(Live(va, at, 0, VISIBLE, pa, s.asid))
+                entries.append(Live(va, root, 0, VISIBLE, pa, s.asid))
             for level, _, step in g.walk(root, va)[:-1]:
                 below = step & ADDRESS
                 if below not in self.pages and step & 3 == TABLE:
                     span = PGSIZE << 9 * (3 - level)
-                    entries.append(Live(va & -span, at, 0, VISIBLE, below, s.asid, span))
+                    entries.append(Live(va & -span, root, 0, VISIBLE, below, s.asid, span))
             self.pages = [entry.page for entry in entries]
         super().__init__(g, s.last, entries)
         self.owners = Owners(g)
