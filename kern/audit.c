@@ -132,6 +132,10 @@ see_leaf(const struct vmiter *it)
         error(it->va, "mapped, but in no range");
     if (!(pte & PTE_RO) && !(pte & PTE_UXN))
         error(it->va, "writable and executable");
+    if (!(pte & PTE_NG))
+        error(it->va, "mapped for all processes");
+    if (!(pte & PTE_PXN))
+        error(it->va, "executable by the kernel");
     if (vma && pte != (pa | user_pte(vma->prot) | PTE_PAGE | PTE_AF | PTE_SH))
         error(it->va, "entry %lx has not the rights of its range", pte);
 }
