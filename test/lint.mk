@@ -47,10 +47,10 @@ lint-cppcheck:
 # that it includes, the flags, what is looked for, or the tool. Its sign is an empty file in O, named by a digest of
 # these. clang-tidy counts on standard error what it found in the system's headers and did not show.
 # tidy: files, compiler flags, further options
-tidy_sign = $(O)/tidy/`{ echo '$(2) $(3)'; cat .clang-tidy; $(CLANG_TIDY) --version; $(CLANG) -E -C -dD $(2) $$f; } \
-	2>/dev/null | git hash-object --stdin`
+tidy_sign = $(O)/tidy/`{ echo '$(2) $(3)' $$tool; cat .clang-tidy; $(CLANG) -E -C -dD $(2) $$f || date; } 2>/dev/null \
+	| git hash-object --stdin`
 define tidy
-@mkdir -p $(O)/tidy; status=0; for f in $(1); do \
+@mkdir -p $(O)/tidy; tool=`$(CLANG_TIDY) --version`; status=0; for f in $(1); do \
 	sign=$(tidy_sign); \
 	[ -e $$sign ] || { $(CLANG_TIDY) --quiet $(3) $$f -- $(2) 2>/dev/null && touch $$sign; } || status=1; done; exit $$status
 endef
