@@ -18,6 +18,9 @@ struct aspace {
     uint64_t brk_start; /* the heap begins here ... */
     uint64_t brk;       /* ... and ends before this: the program break */
     size_t pages;       /* how many pages it has, without tables */
+#if LAB >= 6
+    struct image *image; /* the program that it runs (pager.h), or NULL */
+#endif
 };
 
 /*
@@ -84,5 +87,10 @@ void aspace_use(struct aspace *as);
 
 /* The page's translation for as leaves the TLBs of all cores. After a change of its entry. */
 void aspace_flush_page(const struct aspace *as, uint64_t va);
+#if LAB >= 6
+
+/* The same for all of its pages. */
+void aspace_flush(const struct aspace *as);
+#endif
 
 #endif

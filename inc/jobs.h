@@ -6,7 +6,7 @@
 
 /*
  * The boot argument run=NAME,ARG,...: run this program and wait for its end; several, joined by "+", run at the
- * same time. Prints each one's status if it is not 0. False: there was no such argument.
+ * same time. Prints each one's status if it is not 0. (From lab 6 on failnth=N has the N-th allocation fail.) False: there was no such argument.
  */
 bool jobs_boot(void);
 
@@ -16,5 +16,8 @@ void job_run(const char *argument);
 void job_kill(const char *argument);
 void job_vm(const char *argument);
 void job_audit(const char *argument);
+#if LAB >= 6
+void job_failnth(const char *argument);
+#endif
 
 #endif

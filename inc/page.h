@@ -40,6 +40,11 @@ page_fill(void *page, int byte)
 void page_fill(void *page, int byte);
 #endif
 
+#if LAB >= 6
+/* Copy a page to another one. Works on any memory, as page_fill does. */
+void page_copy(void *to, const void *from);
+
+#endif
 #if defined(SAN) && !defined(UNWATCHED)
 #include "kasan.h"
 #define page_zero kasan_page_zero

@@ -116,6 +116,15 @@ struct proc *proc_find(int pid);
 /* The one with the next higher pid than `pid` that there is; NULL: none. To go through all: begin with -1. */
 struct proc *proc_after(int pid);
 
+#if LAB >= 6
+/*
+ * The running process goes on with another program, as proc_spawn would begin it, and keeps its pid, parent and
+ * children. 0; -ENOEXEC, -ENOMEM, -E2BIG: then it goes on as it was.
+ */
+struct program;
+int proc_exec(const struct program *program, const char *const argv[], const char *const envp[]);
+
+#endif
 /* A panic has come: no other thread runs any more, and none can be made. */
 extern bool proc_stopped;
 

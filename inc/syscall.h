@@ -40,5 +40,13 @@ bool user_trap(struct trap_frame *frame, uint64_t vector);
 
 /* Ends the running process with the signal that its fault means (uapi/signal.h). (fault.c) */
 void user_fault(struct trap_frame *frame);
+#if LAB >= 6
+
+/*
+ * The abort of frame, at EL0 or of an LDTR or STTR (uaccess.h): has its page come? 0: it will not happen again; -EFAULT;
+ * -ENOMEM.
+ */
+int fault_resolve(const struct trap_frame *frame);
+#endif
 
 #endif

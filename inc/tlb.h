@@ -61,6 +61,16 @@ tlb_flush_user(uint64_t asid, uint64_t va)
     (void)asid, (void)va;
 }
 
+#if LAB >= 6
+/* The same for all of that address space. */
+static inline void
+tlb_flush_asid(uint64_t asid)
+{
+    tlb_asm("dsb ishst; tlbi aside1is, %0; dsb ish; isb" : : "r"(asid << 48) : "memory");
+    (void)asid;
+}
+
+#endif
 /*
  * Instruction fetches of all cores see what was written to the page (ARM ARM B2.4.4): its data cache lines
  * go to where both caches meet, then the instruction caches forget theirs. Lines of 64 bytes; a core whose

@@ -57,3 +57,11 @@ aspace_flush_page(const struct aspace *as, uint64_t va)
 {
     tlb_flush_user(as->asid & ASID_MASK, va);
 }
+#if LAB >= 6
+
+void
+aspace_flush(const struct aspace *as)
+{
+    tlb_flush_asid(as->asid & ASID_MASK);
+}
+#endif

@@ -4,6 +4,9 @@
  */
 #include "audit.h"
 #include "kvm.h"
+#if LAB >= 6
+#include "pager.h"
+#endif
 #include "pmm.h"
 #include "printf.h"
 #include "proc.h"
@@ -111,6 +114,19 @@ see_tables(const uint64_t *table, int level, uint64_t va)
     return good;
 }
 
+/* Is the entry what its range's rights make of it? */
+static bool
+has_rights(uint64_t pte, int prot)
+{
+    uint64_t rest = PTE_ADDR(pte) | PTE_PAGE | PTE_AF | PTE_SH;
+
+#if LAB >= 6
+    if (prot & PROT_WRITE && pte == (rest | user_pte(prot & ~PROT_WRITE)))
+        return true; /* until it is written to */
+#endif
+    return pte == (rest | user_pte(prot));
+}
+
 static void
 see_leaf(const struct vmiter *it)
 {
@@ -136,8 +152,12 @@ see_leaf(const struct vmiter *it)
         error(it->va, "mapped for all processes");
     if (!(pte & PTE_PXN))
         error(it->va, "executable by the kernel");
-    if (vma && pte != (pa | user_pte(vma->prot) | PTE_PAGE | PTE_AF | PTE_SH))
+    if (vma && !has_rights(pte, vma->prot))
         error(it->va, "entry %lx has not the rights of its range", pte);
+#if LAB >= 6
+    if (!(pte & PTE_RO) && page_refs(pa) > 1)
+        error(it->va, "page %lx can be written, but others use it, too", pa);
+#endif
 }
 
 /* A page is mapped as often as it has references, and neither tables nor kernel stacks are mapped. */
@@ -197,6 +217,15 @@ see_kernel(void)
     vmiter_tables(P2V(kvm_root()), see_kernel_table, NULL);
 }
 
+#if LAB >= 6
+/* The kernel itself is a user of this page. */
+static void
+see_shared(uint64_t pa)
+{
+    seen[frame_at(pa)]++;
+}
+#endif
+
 size_t
 audit(void (*say)(const char *line))
 {
@@ -216,6 +245,9 @@ audit(void (*say)(const char *line))
     for (size_t i = 0; i < 1UL << order; i++)
         seen[frame_at(pa) + i] = IS_KERNEL; /* was free, and may be mapped somewhere all the same */
 
+#if LAB >= 6
+    pager_each(see_shared);
+#endif
     see_kernel();
     bool good = true;
     for (whose = proc_after(-1); whose; whose = proc_after(whose->pid))

@@ -6,10 +6,36 @@
 #include "proc.h"
 #include "syscall.h"
 #include "uapi/signal.h"
+#if LAB >= 6
+#include "errno.h"
+#include "pagefault.h"
+#endif
 
 #define ABORT_STATUS(esr) ((esr) & 0x3f) /* fault status code (ARM ARM D13.2.37) */
 #define ABORT_ALIGNMENT   0x21
 #define ABORT_EXTERNAL    0x10
+#if LAB >= 6
+#define ABORT_TRANSLATION 0x1 /* bits 5:2: no entry ... */
+#define ABORT_PERMISSION  0x3 /* ... or one that does not allow it */
+#define ESR_WNR           (1u << 6)
+
+/*
+ * The abort of frame, at EL0 or of an LDTR or STTR: does it not happen again? 0, or -EFAULT, -ENOMEM; -EFAULT too
+ * for aborts that are not about a page.
+ */
+int
+fault_resolve(const struct trap_frame *frame)
+{
+    uint64_t kind = ABORT_STATUS(frame->esr) >> 2;
+    int access = frame->esr & ESR_WNR ? PROT_WRITE : PROT_READ;
+
+    if (kind != ABORT_TRANSLATION && kind != ABORT_PERMISSION)
+        return -EFAULT;
+    if (ESR_CLASS(frame->esr) == EC_IABORT_LOW)
+        access = PROT_EXEC;
+    return frame->far < USER_TOP ? page_fault(&current()->as, frame->far, access) : -EFAULT;
+}
+#endif
 
 static int
 signal_for(uint64_t esr)
@@ -40,6 +66,19 @@ user_fault(struct trap_frame *frame)
     struct proc *p = current();
     char what[128];
 
+#if LAB >= 6
+    uint64_t class = ESR_CLASS(frame->esr);
+    if (class == EC_IABORT_LOW || class == EC_DABORT_LOW) {
+        int error = fault_resolve(frame);
+        if (!error)
+            return;
+        if (error == -ENOMEM) {
+            cprintf("%s (pid %d): killed: out of memory\n", p->name, p->pid);
+            p->killed = SIGKILL;
+            return;
+        }
+    }
+#endif
     trap_describe(what, sizeof(what), frame);
     p->killed = signal_for(frame->esr); /* trap.c ends it */
     if (!check_expects_panic())

@@ -9,6 +9,9 @@
 #include "exec.h"
 #include "input.h"
 #include "irq.h"
+#if LAB >= 6
+#include "failnth.h"
+#endif
 #include "kmalloc.h"
 #include "proc.h"
 #include "pt.h"
@@ -98,6 +101,11 @@ jobs_boot(void)
 
     if (!bootarg("run", line, sizeof(line)))
         return false;
+#if LAB >= 6
+    uint64_t failing;
+    if (bootarg_number("failnth", &failing))
+        failnth_set(failing);
+#endif
     for (char *at = line; at && n < JOBS_MAX; n++) {
         char *rest = strchr(at, '+');
         if (rest)
@@ -259,3 +267,25 @@ job_audit(const char *argument)
     else
         cprintf("%lu errors\n", errors);
 }
+
+#if LAB >= 6
+void
+job_failnth(const char *argument)
+{
+    const char *rest;
+    uint64_t n;
+
+    if (parse_u64(argument, &rest, 10, &n) != 0 || *rest != ' ') {
+        cprintf("failnth wants a number and a program: failnth 7 forks 3\n");
+        return;
+    }
+    while (*rest == ' ')
+        rest++;
+    failnth_set(n);
+    job_run(rest);
+    bool failed = failnth_happened();
+    uint64_t calls = failnth_calls();
+    failnth_set(0);
+    cprintf("%lu allocations, %s failed\n", calls, failed ? "one" : "none");
+}
+#endif

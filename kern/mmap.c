@@ -21,6 +21,45 @@
 
 /* ---- Pages, without the list ---- */
 
+/* The entry of the first page in [*va, stop) for which there is a table, and *va its address; NULL: no other is mapped. */
+static const uint64_t *
+next_entry(const struct aspace *as, uint64_t *va, uint64_t stop)
+{
+    for (; *va < stop; *va = ROUNDDOWN(*va, BLOCK2M) + BLOCK2M) {
+        const uint64_t *entry = pgdir_walk(as->root, (const void *)*va, 0);
+        if (entry)
+            return entry;
+    }
+    return NULL;
+}
+
+static void
+free_pages(struct aspace *as, uint64_t start, uint64_t stop)
+{
+    for (uint64_t va = start; next_entry(as, &va, stop); va += PGSIZE)
+        user_free(as, va); /* where there is no page, nothing happens */
+}
+
+#if LAB >= 6
+/* A page comes when it is touched (pagefault.c). But what all memory could not fill is refused at once. */
+static int
+alloc_pages(struct aspace *as, uint64_t start, uint64_t stop, int prot)
+{
+    size_t n = 0;
+
+    (void)as, (void)prot;
+    for (size_t i = 0; i < nzones; i++)
+        n += zones[i].pages;
+    return (stop - start) / PGSIZE <= n ? 0 : -ENOMEM;
+}
+
+/* What a page that is mapped already may be, in a range with the rights prot: others may use it, too. */
+static int
+rights_of(uint64_t pa, int prot)
+{
+    return page_refs(pa) > 1 ? prot & ~PROT_WRITE : prot;
+}
+#else
 #define FEW 64 /* pages: as many are simply tried for */
 
 /*
@@ -36,13 +75,6 @@ may_have(size_t npages)
     for (size_t i = 0; i < nzones; i++)
         n += zones[i].free;
     return npages <= n;
-}
-
-static void
-free_pages(struct aspace *as, uint64_t start, uint64_t stop)
-{
-    for (uint64_t va = start; va < stop; va += PGSIZE)
-        user_free(as, va);
 }
 
 /* Pages for [start, stop), where none are; or an error, and none. */
@@ -61,13 +93,13 @@ alloc_pages(struct aspace *as, uint64_t start, uint64_t stop, int prot)
     return 0;
 }
 
-/* Those pages of [start, stop) go that are in ranges. */
-static void
-free_ranges(struct aspace *as, uint64_t start, uint64_t stop)
+static int
+rights_of(uint64_t pa, int prot)
 {
-    for (const struct vma *v = as->vmas; v && v->start < stop; v = v->next)
-        free_pages(as, MAX(v->start, start), MIN(v->end, stop));
+    (void)pa;
+    return prot;
 }
+#endif
 
 /* ---- Both ---- */
 
@@ -93,7 +125,7 @@ as_unmap(struct aspace *as, uint64_t start, uint64_t stop)
             free_pages(as, start, stop);
         return error;
     }
-    free_ranges(as, start, stop);
+    free_pages(as, start, stop);
     return vma_remove(as, start, stop); /* at the end of a range or more: that needs no memory */
 }
 
@@ -103,13 +135,30 @@ as_protect(struct aspace *as, uint64_t start, uint64_t stop, int prot)
     if (!vma_covers(as, start, stop))
         return -ENOMEM;
     int error = vma_protect(as, start, stop, prot);
-    for (uint64_t va = start; !error && va < stop; va += PGSIZE)
-        error = user_protect(as, va, prot);
-    return error;
+    if (error)
+        return error;
+    const uint64_t *entry;
+    for (uint64_t va = start; (entry = next_entry(as, &va, stop)) != NULL; va += PGSIZE)
+        if (*entry & PTE_P)
+            user_protect(as, va, rights_of(PTE_ADDR(*entry), prot));
+    return 0;
 }
 
 /* ---- In place of what is there ---- */
 
+#if LAB >= 6
+static int
+map_over(struct aspace *as, uint64_t start, uint64_t stop, int prot)
+{
+    int error = alloc_pages(as, start, stop, prot);
+
+    if (!error)
+        error = vma_replace(as, start, stop, prot, VMA_ANON);
+    if (!error)
+        free_pages(as, start, stop);
+    return error;
+}
+#else
 /* How many of the pages in [start, stop) will be free when they are unmapped, as nobody else uses them? */
 static size_t
 count_own(const struct aspace *as, uint64_t start, uint64_t stop)
@@ -174,7 +223,7 @@ map_over(struct aspace *as, uint64_t start, uint64_t stop, int prot)
         return -ENOMEM;
     int error = vma_replace(as, start, stop, prot, VMA_ANON);
     if (!error)
-        free_pages(as, start, stop); /* where there is none, nothing happens */
+        free_pages(as, start, stop);
     release(reserve);
     if (error)
         return error;
@@ -183,6 +232,8 @@ map_over(struct aspace *as, uint64_t start, uint64_t stop, int prot)
         vma_remove(as, start, stop);
     return error;
 }
+
+#endif
 
 /* ---- System calls ---- */
 

@@ -148,6 +148,9 @@ static const struct command commands[] = {
     {"ps", "", "processes and kernel threads", job_ps},
     {"kill", "PID", "end a process", job_kill},
     {"vm", "PID", "what a process has mapped; with an address: the walk there", job_vm},
+#if LAB >= 6
+    {"failnth", "N ...", "run a program, and let the N-th allocation fail", job_failnth},
+#endif
     {"audit", "", "is the memory of all processes in order?", job_audit},
 #endif
     {"pt", "VA", "how the MMU translates a virtual address", pt},

@@ -13,6 +13,11 @@
 #include "uapi/signal.h"
 #include "vma.h"
 #include "vmalloc.h"
+#if LAB >= 6
+#include "fork.h"
+#include "pager.h"
+#include "wait.h"
+#endif
 
 static struct proc boot_thread; /* number 0: what main has been since the machine was switched on */
 static struct proc *procs[NPROC]; /* by pid modulo NPROC */
@@ -23,7 +28,9 @@ bool proc_stopped;
 struct proc *proc_idle;
 
 void kthread_entry(void); /* thread.S */
+#if LAB < 6
 void process_entry(void);
+#endif
 
 void
 proc_init(void)
@@ -209,6 +216,10 @@ try_threads(void)
     if (new_kthread(reap, NULL, "reaper", &reaper) < 0
         || new_kthread(idle, NULL, "idle", &proc_idle) < 0)
         return "there is no memory for the first threads (kzalloc, vmalloc_aligned: lab 4)";
+#if LAB >= 6
+    if (pager_init() < 0)
+        return "there is no memory for the page of zeroes";
+#endif
     proc_adopt(reaper, proc_idle);
     sched_start(reaper);
     timer_init();
@@ -244,6 +255,18 @@ kthread_create(void (*fn)(void *arg), void *arg, const char *name)
     return pid;
 }
 
+/* An address space, which nobody uses any more, goes with all that it has. */
+static void
+end_aspace(struct aspace *as)
+{
+    vma_clear(as);
+    aspace_destroy(as);
+#if LAB >= 6
+    image_put(as->image);
+    as->image = NULL;
+#endif
+}
+
 /* The program goes into p's address space, and its first registers into p's trap frame. */
 static int
 load(struct proc *p, const void *file, size_t size, const char *const argv[],
@@ -257,8 +280,7 @@ load(struct proc *p, const void *file, size_t size, const char *const argv[],
         return error;
     error = exec_load(&p->as, file, size, argv, envp, &start);
     if (error) {
-        vma_clear(&p->as);
-        aspace_destroy(&p->as);
+        end_aspace(&p->as);
         return error;
     }
     *frame = (struct trap_frame){.elr = start.pc, .sp = start.sp, .spsr = SPSR_EL0};
@@ -299,6 +321,50 @@ proc_spawn(const char *const argv[], const char *const envp[])
                            envp);
 }
 
+#if LAB >= 6
+int
+proc_fork(const struct trap_frame *frame, uint64_t sp)
+{
+    struct proc *p = current(), *child;
+    int error = new_proc(p->name, &child);
+
+    if (error)
+        return error;
+    error = aspace_create(&child->as);
+    if (!error && (error = aspace_copy(&child->as, &p->as)) != 0)
+        aspace_destroy(&child->as);
+    if (error) {
+        proc_free(child);
+        return error;
+    }
+    child->as.image = image_share(p->as.image);
+    fork_registers(child, frame, sp);
+    sched_start(child);
+    return child->pid;
+}
+
+int
+proc_exec(const struct program *program, const char *const argv[], const char *const envp[])
+{
+    struct proc *p = current();
+    struct aspace old = p->as;
+
+    p->as = (struct aspace){0};
+    int error = load(p, program->start, (size_t)(program->end - program->start), argv, envp);
+    if (error) {
+        p->as = old;
+        return error;
+    }
+    aspace_use(&p->as);
+    end_aspace(&old);
+    fpu_drop();
+    memset(&p->fpu, 0, sizeof(p->fpu));
+    write_sysreg(tpidr_el0, 0);
+    strlcpy(p->name, program->name, sizeof(p->name));
+    return 0;
+}
+#endif
+
 int
 proc_wait(int pid)
 {
@@ -327,14 +393,17 @@ proc_exit(int status)
         struct aspace as = p->as;
         p->as = (struct aspace){.root = NULL};
         aspace_use(NULL);
-        vma_clear(&as);
-        aspace_destroy(&as);
+        end_aspace(&as);
     }
+#if LAB >= 6
+    exit_children(p);
+#else
     while (p->children) {
         if (p->children->state == PROC_ZOMBIE)
             wake_up(&proc_find(1)->child_ended);
         proc_adopt(proc_find(1), p->children);
     }
+#endif
     p->status = status;
     p->state = PROC_ZOMBIE; /* its stack stays until another thread frees it */
     wake_up(&proc_find(p->ppid)->child_ended);
@@ -369,9 +438,10 @@ destroy(void *arg)
 {
     struct proc *p = arg;
 
-    vma_clear(&p->as);
     if (p->as.root)
-        aspace_destroy(&p->as);
+        end_aspace(&p->as);
+    else
+        vma_clear(&p->as);
 }
 
 static void

@@ -27,6 +27,11 @@ syscall_fn *const syscall_table[NSYSCALLS] = {
     [SYS_gettid] = sys_getpid,
     [SYS_brk] = sys_brk,
     [SYS_munmap] = sys_munmap,
+#if LAB >= 6
+    [SYS_clone] = sys_clone,
+    [SYS_execve] = sys_execve,
+    [SYS_wait4] = sys_wait4,
+#endif
     [SYS_mmap] = sys_mmap,
     [SYS_mprotect] = sys_mprotect,
 };

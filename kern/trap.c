@@ -204,6 +204,10 @@ from_kernel(struct trap_frame *frame, uint64_t vector)
     }
     if (vector == VECTOR_SYNC && ESR_CLASS(frame->esr) == EC_DABORT) {
         uint64_t go_on = fixup_for(frame->elr);
+#if LAB >= 6
+        if (go_on && fault_resolve(frame) == 0)
+            return true; /* once more */
+#endif
         if (go_on) {
             frame->elr = go_on;
             return true;

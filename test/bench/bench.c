@@ -401,6 +401,9 @@ processes(void)
         {"bench", "null", NULL},
         {"bench", "mmap", NULL},
         {"bench", "tick", NULL},
+#if LAB >= 6
+        {"bench", "fork", NULL},
+#endif
     };
     const char *const yields[][4] = {{"bench", "yield", NULL}, {"bench", "yield", "quiet", NULL}};
     const char *const none[] = {NULL};

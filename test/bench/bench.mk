@@ -18,6 +18,6 @@ $(O)/user/bench.c.o: test/bench/user.c $(O)/flags
 BENCH_UNLOCKED = kern/kalloc.c kern/kcache.c kern/memmap.c kern/pmm.c kern/zone.c \
     kern/heap.c kern/slab.c kern/slabs.c
 bench-kernel:
-	@$(MAKE) --no-print-directory O=$(BENCH_O) UBSAN=0 PROGRAMS=bench SOURCES='$(BENCH_SOURCES)' \
+	@$(MAKE) --no-print-directory O=$(BENCH_O) UBSAN=0 FAILNTH=0 PROGRAMS=bench SOURCES='$(BENCH_SOURCES)' \
 	    CFLAGS_kern_ram.c=-Dkvm_map_ram=bench_map_ram \
 	    $(foreach f,$(BENCH_UNLOCKED),CFLAGS_$(subst /,_,$f)='-include test/bench/nolock.h') $(BENCH_O)/kernel8.img

@@ -101,6 +101,83 @@ ticking(void)
     print("tick", total, ticks);
 }
 
+#if LAB >= 6
+#define MANY 1024 /* pages */
+
+static long
+do_fork(void)
+{
+    return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+/* fork, a child that ends at once, and wait for it. */
+static void
+fork_exit_wait(void)
+{
+    long pid = do_fork();
+
+    if (pid == 0)
+        call(SYS_exit_group);
+    if (pid < 0 || wait4((int)pid, NULL, 0, NULL) != pid)
+        fail("fork: %ld\n", pid);
+}
+
+/* The same, but the child becomes this program once more, which does nothing. */
+static void
+fork_exec_wait(void)
+{
+    static char *const argv[] = {"bench", "nothing", NULL}, *const envp[] = {NULL};
+    long pid = do_fork();
+
+    if (pid == 0) {
+        (void)execve(argv[0], argv, envp);
+        fail("execve failed\n");
+    }
+    if (pid < 0 || wait4((int)pid, NULL, 0, NULL) != pid)
+        fail("fork: %ld\n", pid);
+}
+
+static volatile char *
+new_pages(size_t n)
+{
+    return mmap(NULL, n * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void
+forking(void)
+{
+    uint64_t few[3], rounds = 100;
+
+    fork_exit_wait();
+    few[0] = MEASURE(rounds, fork_exit_wait());
+    print("fork", few[0], rounds);
+    volatile char *pages = new_pages(MANY);
+    print("zero_fault", MEASURE(MANY, pages[i * PAGE_SIZE] = 1), MANY);
+    few[1] = MEASURE(rounds, fork_exit_wait());
+    print("fork_page", few[1] - few[0], rounds * MANY);
+
+    /* The child lives on until the parent has written to half of the pages. */
+    long pid = do_fork();
+    if (pid == 0) {
+        struct timespec second = {1000, 0};
+        (void)nanosleep(&second, NULL);
+        exit(0);
+    }
+    call(SYS_sched_yield);
+    print("cow_shared", MEASURE(MANY / 2, pages[i * PAGE_SIZE] = 2), MANY / 2);
+    (void)kill((int)pid, SIGKILL);
+    (void)wait4((int)pid, NULL, 0, NULL);
+    print("cow_sole", MEASURE(MANY / 2, pages[(MANY / 2 + i) * PAGE_SIZE] = 2), MANY / 2);
+    (void)munmap((void *)(uint64_t)pages, MANY * PAGE_SIZE);
+
+    for (int i = 0; i < 800; i++)
+        fork_exit_wait();
+    few[2] = MEASURE(rounds, fork_exit_wait());
+    print("fork_late", few[2], rounds);
+    print("exec", MEASURE(rounds, fork_exec_wait()) - few[2], rounds);
+}
+#endif
+
 int
 main(int argc, char *argv[])
 {
@@ -114,6 +191,12 @@ main(int argc, char *argv[])
         mapping();
     else if (strcmp(what, "tick") == 0)
         ticking();
+#if LAB >= 6
+    else if (strcmp(what, "fork") == 0)
+        forking();
+    else if (strcmp(what, "nothing") == 0)
+        exit(0);
+#endif
     else
         fail("there is no such measurement: %s\n", what);
     return 0;

@@ -18,6 +18,9 @@
 #include "uapi/time.h"
 #include "uapi/uio.h"
 #include "uapi/utsname.h"
+#if LAB >= 6
+#include "uapi/wait.h"
+#endif
 
 #define PAGE_SIZE 4096
 
@@ -60,6 +63,17 @@ error_of(const void *addr)
     return (long)addr < 0 && (long)addr > -4096 ? (long)addr : 0;
 }
 
+#if LAB >= 6
+/* Two processes return from this: 0 in the child, its pid in the parent (negative: there is no child). */
+long fork(void);
+
+/* Wait for a child, pid (-1: any), to end; *status (uapi/wait.h) tells how. Its pid. usage may be NULL. */
+long wait4(int pid, int *status, int options, struct rusage *usage);
+
+/* The process becomes another program. Comes back only with an error. */
+long execve(const char *path, char *const argv[], char *const envp[]);
+
+#endif
 /* ---- Output, to file 1 (output.c): each call is one system call, if it fits into 256 bytes ---- */
 
 int printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
