@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from grade.buddy import memory, variable
 from grade.view import V2P, Disagree, View
 
-NPROC = 256
 NEW, RUNNABLE, RUNNING, SLEEPING, ZOMBIE = range(5)
 STATES = ("new", "runnable", "running", "asleep", "a zombie")
 
@@ -53,14 +52,21 @@ def read_proc(g: View, at: int) -> Proc:
     return Proc(at=at, **fields)
 
 
+def nproc(g: View) -> int:
+    """How many places the table has."""
+    g.symbol("procs")
+    return g.elf.symbols["procs"].size // 8
+
+
 def processes(g: View) -> dict[int, Proc]:
     """All that are in the table, by pid."""
     found: dict[int, Proc] = {}
-    for i, (at,) in enumerate(struct.iter_unpack("<Q", variable(g, "procs", 8 * NPROC))):
+    places = nproc(g)
+    for i, (at,) in enumerate(struct.iter_unpack("<Q", variable(g, "procs", 8 * places))):
         if at == 0:
             continue
         p = read_proc(g, at)
-        if p.pid % NPROC != i:
+        if p.pid % places != i:
             raise Disagree(f"place {i} of the table of processes has one whose pid is {p.pid}")
         found[p.pid] = p
     return found

@@ -124,10 +124,11 @@ end_somehow(struct proc *p)
     make_zombie(p, signal ? 128 + signal : (int)check_random_below(256), signal);
 }
 
-/* One that has not ended: it sleeps, can run, or has never run. */
+/* One that has not ended: it sleeps, can run, or has never run; it may be one that is to end soon. */
 static void
 live_somehow(struct proc *p)
 {
+    p->killed = check_random_below(3) == 0 ? SIGKILL : 0;
     switch (check_random_below(3)) {
     case 0:
         sched_wake(p);
@@ -567,6 +568,8 @@ make_children(struct proc **child, size_t n)
     for (size_t i = 0; i < n; i++)
         child[i] = own_child(waiter);
     let_others_run();
+    for (size_t i = 0; i < n; i++)
+        child[i]->killed = check_random_below(3) == 0 ? SIGTERM : 0; /* it has not ended for that */
     return n;
 }
 

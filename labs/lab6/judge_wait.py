@@ -86,6 +86,7 @@ class Family:
         at = self.places[pid] = self.at(pid)
         self.g.call("sched_forget", at)
         self.put(pid, self.rng.choice((NEW, RUNNABLE, SLEEPING)))
+        self.g.write(at + KILLED, struct.pack("<i", self.rng.choice((0, 9))))   # it has not ended for that
         self.g.call("proc_adopt", self.at(parent), at)
         return pid
 
@@ -272,7 +273,7 @@ def judge_wait_child(g: Guest, rng: random.Random) -> None:
     other = f.new(0)                                # a child as well, and never ends
     theirs = [f.new(other), f.new(other)]
     f.end(theirs[0])
-    none = [*theirs, max(theirs) + 100, other + procs.NPROC, -other, -2, -(1 << 31) + 1]
+    none = [*theirs, max(theirs) + 100, other + procs.nproc(g), -other, -2, -(1 << 31) + 1]
     for pid in rng.sample(none, 4):
         w.expect(pid, w.options() | rng.choice((0, WNOHANG)), ECHILD)
     for pid in (-1, 0, other):

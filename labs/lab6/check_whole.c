@@ -1,0 +1,596 @@
+/*
+ * All of lab 6 at work: programs fork, write, exit and wait, several at the same time, while a kernel thread looks at
+ * all tables (audit.h); with all the memory there is, with little, and with an allocation that fails on purpose.
+ */
+#include "../lab4/lab4.h"
+#include "../lab5/lab5.h"
+#include "audit.h"
+#include "console.h"
+#include "errno.h"
+#include "exec.h"
+#include "failnth.h"
+#include "fork.h"
+#include "irq.h"
+#include "kalloc.h"
+#include "page.h"
+#include "pagefault.h"
+#include "pmm.h"
+#include "printf.h"
+#include "slab.h"
+#include "string.h"
+#include "sysreg.h"
+#include "uapi/signal.h"
+#include "vmalloc.h"
+#include "wait.h"
+
+#define MILLION 1000000UL
+#define SECONDS 20 /* that programs may take by the clock, ... */
+#ifdef DEBUG
+#define AT_MOST 4000 /* every switch looks at all tables */
+#else
+#define AT_MOST 600 /* ... or million instructions, where these can be counted */
+#endif
+#define LOOK_MS  2  /* between two looks at all tables */
+#define FAILURES 16 /* allocations that are tried */
+
+#define ANY    (-1) /* status: 0, or what a program says that has no memory */
+#define FAILED 1    /* libc's fail(): a program has found that something is not so */
+
+/* A program, the status that it must end with, and what became of it. */
+struct job {
+    int status;
+    const char *argv[5];
+    int pid; /* 0: it has been waited for */
+};
+
+/* ---- What each exercise must do before anything can run ---- */
+
+#define VA 0x400000UL
+
+static const struct vma range = {VA, VA + 4 * PGSIZE, PROT_READ | PROT_WRITE, VMA_ANON, NULL};
+
+static void
+need_result(int result, const char *what)
+{
+    EXPECT(result == 0, "%s returns %s, with memory free: write %s first", what, error_name(result), what);
+}
+
+/* Page faults, and a copy of an address space. */
+static void
+need_memory(void)
+{
+    struct aspace from = {.root = NULL}, to = {.root = NULL};
+    bool same;
+
+    EXPECT(aspace_create(&from) == 0 && aspace_create(&to) == 0, "there is no memory for two address spaces");
+    EXPECT(vma_add(&from, range.start, range.end, range.prot, range.kind) == 0, "there is no memory for a range");
+    need_result(fault_absent(&from, from.vmas, VA, PROT_READ), "fault_absent in kern/pagefault.c");
+    need_result(fault_cow(&from, from.vmas, VA), "fault_cow in kern/pagefault.c");
+    need_result(page_fault(&from, VA + PGSIZE, PROT_WRITE), "page_fault in kern/pagefault.c");
+    need_result(aspace_copy(&to, &from), "aspace_copy in kern/fork.c");
+    same = to.pages == from.pages && to.vmas;
+    EXPECT(same, "aspace_copy makes no copy: write aspace_copy in kern/fork.c first");
+    vma_clear(&to);
+    aspace_destroy(&to);
+    vma_clear(&from);
+    aspace_destroy(&from);
+}
+
+static void
+need_fork_registers(void)
+{
+    static struct proc child;
+    static char stack[STACK_SIZE] __attribute__((aligned(16)));
+    const struct trap_frame frame = {.elr = VA, .spsr = SPSR_EL0};
+
+    child = (struct proc){.kstack = stack};
+    memset(stack, 0, sizeof(stack));
+    fork_registers(&child, &frame, 0);
+    EXPECT(child.context.lr && child.context.sp,
+           "fork_registers leaves the child without a place to begin: write fork_registers in kern/fork.c first");
+}
+
+static void
+do_nothing(void *unused)
+{
+    (void)unused;
+}
+
+static void
+need_wait(void)
+{
+    const struct proc killed = {.status = 137, .killed = SIGKILL};
+    int a = kthread_create(do_nothing, NULL, "parent"), b = kthread_create(do_nothing, NULL, "child"), status;
+
+    EXPECT(wait_status(&killed) != 0, "wait_status of who was killed is 0: write wait_status in kern/wait.c first");
+    EXPECT(a > 0 && b > 0, "expected two threads, found %s and %s", error_name(a), error_name(b));
+    struct proc *parent = proc_find(a), *child = proc_find(b);
+    proc_adopt(parent, child);
+    exit_children(parent);
+    EXPECT(child->ppid == 1, "after exit_children(p), the parent of p's child is %d, expected 1: write exit_children in "
+           "kern/wait.c first", child->ppid);
+    proc_adopt(current(), child);
+    sched_forget(child);
+    child->state = PROC_ZOMBIE;
+    int64_t pid = wait_child(b, WNOHANG, &status);
+    EXPECT(pid == b, "wait_child(%d, WNOHANG, &status) of a child that has ended returns %s: write wait_child in "
+           "kern/wait.c first", b, error_name((int)pid));
+}
+
+static void
+need_exercises(void)
+{
+    need_threads();
+    need_shared_pages();
+    need_user_pte();
+    need_aspace_create();
+    need_user_map();
+    need_user_alloc();
+    need_user_free();
+    need_user_protect();
+    need_aspace_destroy();
+    need_memory();
+    need_fork_registers();
+    need_wait();
+}
+
+/* ---- Time ---- */
+
+/*
+ * Under -icount the PMU counts instructions (event 8, INST_RETIRED; ARM ARM D7.10.3), else it does not, and the
+ * clock has to do.
+ */
+static uint32_t
+instructions(void)
+{
+    return (uint32_t)read_sysreg(pmevcntr0_el0);
+}
+
+static void
+count_instructions(bool on)
+{
+    write_sysreg(pmevtyper0_el0, 8);
+    if (on)
+        write_sysreg(pmcntenset_el0, 1);
+    else
+        write_sysreg(pmcntenclr_el0, 1);
+    write_sysreg(pmcr_el0, read_sysreg(pmcr_el0) | 1);
+    __asm__ volatile("isb"); /* from here on it counts */
+}
+
+static void
+sleep_ms(uint64_t ms)
+{
+    timer_sleep(clock_count() + clock_counts(ms * MILLION));
+}
+
+/* ---- What there is ---- */
+
+static size_t objects, areas_before, procs_before;
+
+static size_t
+count_objects(void)
+{
+    size_t n = 0;
+
+#if defined(DEBUG) || defined(SAN)
+    /* What has been freed waits, until a cache is destroyed (heapdebug.c). */
+    watched_slab_destroy(watched_slab_create("none", 16, 16));
+#endif
+    for (const struct slab *slab = slabs; slab; slab = slab->next)
+        n += slab_in_use(slab);
+    return n;
+}
+
+static size_t
+count_areas(void)
+{
+    size_t n = 0;
+
+    for (const struct area *a = areas; a; a = a->next)
+        n++;
+    return n;
+}
+
+static size_t
+count_procs(void)
+{
+    size_t n = 0;
+
+    for (const struct proc *p = proc_after(-1); p; p = proc_after(p->pid))
+        n++;
+    return n;
+}
+
+static void
+note_all(void)
+{
+    objects = count_objects();
+    areas_before = count_areas();
+    procs_before = count_procs();
+    pages_note();
+}
+
+static void
+expect_all(const char *after)
+{
+    size_t now = count_objects();
+
+    EXPECT(count_procs() == procs_before, "after %s, there are %lu processes and threads, expected %lu, as before", after,
+           count_procs(), procs_before);
+    EXPECT(now == objects, "after %s, %lu objects of kmalloc's are in use, expected %lu, as before", after, now, objects);
+    EXPECT(count_areas() == areas_before, "after %s, there are %lu areas of vmalloc's, expected %lu, as before", after,
+           count_areas(), areas_before);
+    pages_expect(after);
+}
+
+/* Blocks that the check has taken, so that the programs find less; each points to the next. */
+static struct block {
+    struct block *next;
+    unsigned order;
+} * held;
+
+/* Leave the programs so many pages. */
+static void
+hold_all_but(size_t leave)
+{
+    for (unsigned order = PMM_ORDERS; order-- > 0;)
+        while (pages_free() >= leave + (1UL << order)) {
+            uint64_t pa = pmm_alloc(order);
+            if (pa == 0)
+                break;
+            struct block *b = P2V(pa);
+            b->order = order;
+            b->next = held;
+            held = b;
+        }
+}
+
+static void
+hold_none(void)
+{
+    while (held) {
+        struct block *b = held;
+        held = b->next;
+        pmm_free(V2P(b), b->order);
+    }
+}
+
+/* ---- Looking at the tables ---- */
+
+static char first_error[160]; /* the first one that audit has found, "": none */
+static size_t looks;
+static bool auditing; /* the thread is to go on */
+static uint64_t kept; /* memory for audit to count in, when the programs take all there is; 0: none */
+static unsigned kept_order;
+
+static void
+note_error(const char *line)
+{
+    if (!first_error[0])
+        strlcpy(first_error, line, sizeof(first_error));
+}
+
+/* Interrupts are masked. */
+static void
+look(void)
+{
+    if (kept)
+        pmm_free(kept, kept_order);
+    audit(note_error);
+    if (kept)
+        kept = pmm_alloc(kept_order); /* the same: nobody has come between */
+    looks++;
+}
+
+static void
+look_again_and_again(void *unused)
+{
+    (void)unused;
+    irq_mask();
+    while (auditing) {
+        look();
+        sleep_ms(LOOK_MS);
+    }
+}
+
+static void
+keep_memory(void)
+{
+    while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(uint16_t))
+        kept_order++;
+    kept = pmm_alloc(kept_order);
+    EXPECT(kept != 0, "expected a block of order %u, found none: write pmm_alloc in kern/pmm.c first (lab 3)", kept_order);
+}
+
+static void
+keep_no_memory(void)
+{
+    if (kept)
+        pmm_free(kept, kept_order);
+    kept = 0;
+    kept_order = 0;
+}
+
+static void
+expect_order(void)
+{
+    EXPECT(!first_error[0], "expected the tables of all processes to be in order, found %s", first_error);
+}
+
+static int auditor;
+
+static void
+start_auditor(void)
+{
+    keep_memory();
+    auditing = true;
+    looks = 0;
+    auditor = kthread_create(look_again_and_again, NULL, "auditor");
+    EXPECT(auditor > 0, "expected a thread, found %s", error_name(auditor));
+}
+
+static void
+stop_auditor(void)
+{
+    auditing = false;
+    for (int i = 0; i < 100 && proc_find(auditor); i++)
+        sleep_ms(1);
+    EXPECT(looks > 5 && !proc_find(auditor),
+           "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu times and is %s", LOOK_MS,
+           looks, proc_find(auditor) ? "still there" : "gone");
+    keep_no_memory();
+}
+
+/* ---- Programs ---- */
+
+#define JOBS_MAX 16
+
+static struct job jobs[JOBS_MAX]; /* at work now */
+static size_t njobs;
+static uint64_t failing; /* the allocation that is to fail; 0: none */
+
+static const char *
+line_of(const struct job *job)
+{
+    static char line[96];
+    int n = 0;
+
+    line[0] = '\0';
+    for (const char *const *arg = job->argv; *arg && n < 64; arg++)
+        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%s", n ? " " : "", *arg);
+    if (failing)
+        snprintf(line + n, sizeof(line) - (size_t)n, ", allocation %lu fails", failing);
+    return line;
+}
+
+/* It had no memory, and this is how such a program ends. */
+static bool
+says_no_memory(int status)
+{
+    return status == FAILED || status == 128 + SIGKILL;
+}
+
+static void
+expect_status(const struct job *job, int status)
+{
+    if (job->status == ANY)
+        EXPECT(status == 0 || says_no_memory(status),
+               "expected it to end with status 0, or without memory with %d or %d (SIGKILL), found %d", FAILED,
+               128 + SIGKILL, status);
+    else
+        EXPECT(status == job->status, "expected it to end with status %d, found %d", job->status, status);
+}
+
+/* False: there is no memory for it. */
+static bool
+start(struct job *job)
+{
+    check_doing("starting %s", line_of(job));
+    job->pid = proc_spawn(job->argv, (const char *const[]){"HOME=/", NULL});
+    bool none = job->pid == -ENOMEM && job->status == ANY;
+    EXPECT(job->pid > 0 || none, "expected a pid, found %s", error_name(job->pid));
+    if (none)
+        job->pid = 0;
+    return !none;
+}
+
+/* Take what is left of it, if it has ended. Has it? */
+static bool
+ended(struct job *job)
+{
+    if (job->pid == 0)
+        return true;
+    const struct proc *p = proc_find(job->pid);
+    EXPECT(p, "process %d is gone, and nobody has waited for it", job->pid);
+    if (p->state != PROC_ZOMBIE)
+        return false;
+    int status = proc_wait(job->pid);
+    job->pid = 0;
+    expect_status(job, status);
+    return true;
+}
+
+/* The one of a family of programs that still runs, for the message; NULL: none does. */
+static const struct proc *
+somebody(void)
+{
+    for (const struct proc *p = proc_after(2); p; p = proc_after(p->pid))
+        if (p->pid != auditor)
+            return p;
+    return NULL;
+}
+
+/* Until all of them have ended, and whom they have left. */
+static void
+finish(void)
+{
+    uint64_t until = clock_count() + clock_counts(SECONDS * 1000 * MILLION);
+    uint32_t from = instructions();
+    bool all = false;
+
+    while (!all) {
+        bool late = clock_count() > until || instructions() - from > AT_MOST * MILLION;
+        all = true;
+        for (size_t i = 0; i < njobs; i++) {
+            check_doing("%s", line_of(&jobs[i]));
+            bool over = ended(&jobs[i]);
+            EXPECT(over || !late, "expected it to end, it has not ended yet");
+            all = all && over;
+        }
+        check_doing("%s", njobs == 1 ? line_of(&jobs[0]) : "running programs");
+        expect_order();
+        const struct proc *left = somebody();
+        EXPECT(!all || !left || !late,
+               "the programs have ended, but process %d (%s), a child of process %d, is still there", left->pid, left->name,
+               left->ppid);
+        all = all && !left;
+        if (!all)
+            sleep_ms(1);
+    }
+}
+
+static void
+begin(const struct job *list, size_t n)
+{
+    assert(n <= JOBS_MAX);
+    memcpy(jobs, list, n * sizeof(*list));
+    njobs = n;
+    for (size_t i = n; i > 1; i--) {
+        size_t other = check_random_below(i);
+        struct job job = jobs[i - 1];
+        jobs[i - 1] = jobs[other];
+        jobs[other] = job;
+    }
+    for (size_t i = 0; i < n; i++)
+        start(&jobs[i]);
+}
+
+static void
+run_together(const struct job *list, size_t n)
+{
+    begin(list, n);
+    finish();
+}
+
+/* ---- The check ---- */
+
+static void
+put_back(void)
+{
+    failnth_set(0);
+    failing = 0;
+    auditing = false;
+    auditor = 0;
+    count_instructions(false);
+    keep_no_memory();
+    hold_none();
+    proc_reset(); /* threads 1 and 2 too */
+    pages_back();
+}
+
+/* Several trees of processes, among programs of lab 5. */
+static void
+run_many(void)
+{
+    static const struct job many[] = {
+        {0, {"forks", "4"}, 0},
+        {0, {"forks", "3"}, 0},
+        {0, {"forks", "2"}, 0},
+        {0, {"alloc", "one", "60"}, 0},
+        {0, {"regs", "100", "77"}, 0},
+        {0, {"memory"}, 0},
+        {0, {"heap", "60"}, 0},
+        {200, {"exit", "200"}, 0},
+        {128 + SIGTERM, {"exit", "-15"}, 0},
+        {128 + SIGSEGV, {"attack", "text_write"}, 0},
+        {128 + SIGSEGV, {"attack", "null_write"}, 0},
+    };
+
+    run_together(many, ARRAY_SIZE(many));
+}
+
+/* Some are killed, and their children have no parent any more. */
+static void
+run_killed(void)
+{
+    static const struct job trees[] = {
+        {ANY, {"forks", "4"}, 0}, {ANY, {"forks", "3"}, 0}, {ANY, {"forks", "3"}, 0}, {0, {"forks", "2"}, 0}};
+
+    begin(trees, ARRAY_SIZE(trees));
+    for (int i = 0; i < 6; i++) {
+        sleep_ms(1 + check_random_below(2));
+        struct job *job = &jobs[check_random_below(ARRAY_SIZE(trees))];
+        if (job->status == ANY && job->pid)
+            (void)proc_kill(job->pid, SIGKILL);
+    }
+    finish();
+}
+
+/* There is memory for some of them only. */
+static void
+run_out_of_memory(void)
+{
+    static const struct job racers[] = {
+        {ANY, {"forks", "4"}, 0}, {ANY, {"forks", "4"}, 0}, {ANY, {"alloc", "two"}, 0}, {ANY, {"heap", "100"}, 0}};
+
+    for (int i = 0; i < 2; i++) {
+        hold_all_but(100 + check_random_below(200));
+        run_together(racers, ARRAY_SIZE(racers));
+        hold_none();
+    }
+}
+
+/* One allocation fails, whichever it is. */
+static void
+run_failing(const struct job *job)
+{
+    struct job failed = *job;
+
+    failnth_set(0);
+    run_together(job, 1);
+    uint64_t all = failnth_calls();
+    expect_all("it has ended");
+    if (all == 0)
+        return; /* FAILNTH=0 */
+    failed.status = ANY;
+    for (int i = 0; i < FAILURES; i++) {
+        failing = 1 + check_random_below(all);
+        failnth_set(failing);
+        run_together(&failed, 1);
+        failnth_set(0);
+        look();
+        expect_order();
+        expect_all("it has ended");
+    }
+    failing = 0;
+}
+
+CHECK(forks)
+{
+    static const struct job one = {0, {"exit", "0"}, 0}, tree = {0, {"forks", "2"}, 0};
+
+    check_finally(put_back);
+    auditor = 0;
+    first_error[0] = '\0';
+    irq_mask();
+    need_exercises();
+    count_instructions(true);
+    run_together(&one, 1);
+    check_doing("%s", "");
+    note_all(); /* the areas' tables are there now */
+
+    run_together(&tree, 1);
+    expect_all("it has ended");
+    start_auditor();
+    run_many();
+    run_killed();
+    run_out_of_memory();
+    check_doing("%s", "");
+    stop_auditor();
+    look();
+    expect_order();
+    expect_all("all programs have ended");
+    run_failing(&tree);
+    check_doing("%s", "");
+}
