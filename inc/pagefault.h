@@ -7,6 +7,13 @@
 #include "pager.h"
 #include "vma.h"
 
+/* Calls of these stay calls, even where the compiler sees what is called: the grader follows them from outside. */
+#ifdef __clang__
+#define WATCHED __attribute__((noinline))
+#else
+#define WATCHED __attribute__((noipa))
+#endif
+
 /*
  * ---- Lab 6's exercises, in pagefault.c ----
  *
@@ -18,7 +25,7 @@
  * not fault again: fault_absent if no page is mapped there, fault_cow if one is and cannot be written. 0: try again;
  * -EFAULT: it may not; -ENOMEM, with nothing changed.
  */
-int page_fault(struct aspace *as, uint64_t va, int access);
+int page_fault(struct aspace *as, uint64_t va, int access) WATCHED;
 
 /*
  * There is no page at va, in the range v. A page of the program's file (pager_page) is mapped without PROT_WRITE, as others use
@@ -26,13 +33,13 @@ int page_fault(struct aspace *as, uint64_t va, int access);
  * to be written, a new page of zeroes (user_alloc) with the range's rights; otherwise zero_page, which is shared (page_share),
  * without PROT_WRITE. 0, or -ENOMEM with nothing changed.
  */
-int fault_absent(struct aspace *as, const struct vma *v, uint64_t va, int access);
+int fault_absent(struct aspace *as, const struct vma *v, uint64_t va, int access) WATCHED;
 
 /*
  * The page at va cannot be written, though its range v may be. If nobody else uses it (page_refs), it becomes writable as it
  * is. Otherwise the process gets a copy of its own, and the page has one user less: the entry leaves table and TLB
  * before the copy's is written (break before make). 0, or -ENOMEM with nothing changed.
  */
-int fault_cow(struct aspace *as, const struct vma *v, uint64_t va);
+int fault_cow(struct aspace *as, const struct vma *v, uint64_t va) WATCHED;
 
 #endif

@@ -132,9 +132,12 @@ frame_written(uint64_t pa)
     f->sum = sum_of(pa);
 }
 
+/* Each has one user from here on, as what comes from kalloc has; those too that the image has got unnoticed. */
 static void
 frames_forget(void)
 {
+    for (size_t i = 0; i < PROGRAM_PAGES; i++)
+        set_users(program.image.page[i], 1);
     for (; nframes > 0; nframes--)
         set_users(frames_known[nframes - 1].pa, 1);
 }
