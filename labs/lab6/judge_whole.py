@@ -281,7 +281,7 @@ def wait(g: Guest, job: Job, rng: random.Random, sharing: Sharing | None = None)
     while True:
         if sharing and sharing.looks < LOOKS and not armed:
             armed = {g.symbol(symbol): symbol for symbol in (rng.choice(OFTEN), rng.choice(STOPS))}
-            skip = rng.randrange(25)
+            skip = rng.randrange(6)
             for va in armed:
                 machine.break_at(va)
         stop = machine.run(LIMIT, pc=pc)
@@ -379,7 +379,7 @@ def judge_forks(g: Guest, rng: random.Random) -> None:
         for line in job.says:
             if line not in said:
                 raise Disagree(f"{job} has not printed the line {line!r}")
-    if sharing.looks < LOOKS // 2 or not sharing.shared:
+    if sharing.looks < LOOKS // 3 or not sharing.shared:
         raise Disagree(f"the programs have come by {sharing.looks} places of the kernel, expected {LOOKS}, and have shared "
                        f"{sharing.shared} pages there")
     expect_memory(g, before, "all programs have ended")
