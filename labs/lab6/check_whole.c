@@ -28,13 +28,14 @@
 #ifdef DEBUG
 #define GUEST_MS 4000 /* every switch looks at all tables */
 #else
-#define GUEST_MS 600 /* ... or where it goes by instructions (a million in each), whatever the host does */
+#define GUEST_MS \
+    600 /* ... or where it goes by instructions (a million in each), whatever the host does */
 #endif
 #define LOOK_MS  2  /* between two looks at all tables */
 #define FAILURES 16 /* allocations that are tried */
 
-#define ANY    (-1) /* status: 0, or what a program says that has no memory */
-#define FAILED 1    /* libc's fail(): a program has found that something is not so */
+#define ANY       (-1) /* status: 0, or what a program says that has no memory */
+#define NO_MEMORY 255  /* forks, if there was no memory for all of it */
 
 /* A program, the status that it must end with, and what became of it. */
 struct job {
@@ -52,7 +53,8 @@ static const struct vma range = {VA, VA + 4 * PGSIZE, PROT_READ | PROT_WRITE, VM
 static void
 need_result(int result, const char *what)
 {
-    EXPECT(result == 0, "%s returns %s, with memory free: write %s first", what, error_name(result), what);
+    EXPECT(result == 0, "%s returns %s, with memory free: write %s first", what, error_name(result),
+           what);
 }
 
 /* Page faults, and a copy of an address space. */
@@ -62,8 +64,10 @@ need_memory(void)
     struct aspace from = {.root = NULL}, to = {.root = NULL};
     bool same;
 
-    EXPECT(aspace_create(&from) == 0 && aspace_create(&to) == 0, "there is no memory for two address spaces");
-    EXPECT(vma_add(&from, range.start, range.end, range.prot, range.kind) == 0, "there is no memory for a range");
+    EXPECT(aspace_create(&from) == 0 && aspace_create(&to) == 0,
+           "there is no memory for two address spaces");
+    EXPECT(vma_add(&from, range.start, range.end, range.prot, range.kind) == 0,
+           "there is no memory for a range");
     need_result(fault_absent(&from, from.vmas, VA, PROT_READ), "fault_absent in kern/pagefault.c");
     need_result(fault_cow(&from, from.vmas, VA), "fault_cow in kern/pagefault.c");
     need_result(page_fault(&from, VA + PGSIZE, PROT_WRITE), "page_fault in kern/pagefault.c");
@@ -87,7 +91,8 @@ need_fork_registers(void)
     memset(stack, 0, sizeof(stack));
     fork_registers(&child, &frame, 0);
     EXPECT(child.context.lr && child.context.sp,
-           "fork_registers leaves the child without a place to begin: write fork_registers in kern/fork.c first");
+           "fork_registers leaves the child without a place to begin: write fork_registers in "
+           "kern/fork.c first");
 }
 
 static void
@@ -100,21 +105,29 @@ static void
 need_wait(void)
 {
     const struct proc killed = {.status = 137, .killed = SIGKILL};
-    int a = kthread_create(do_nothing, NULL, "parent"), b = kthread_create(do_nothing, NULL, "child"), status;
+    int a = kthread_create(do_nothing, NULL, "parent"),
+        b = kthread_create(do_nothing, NULL, "child"), status;
 
-    EXPECT(wait_status(&killed) != 0, "wait_status of who was killed is 0: write wait_status in kern/wait.c first");
+    EXPECT(wait_status(&killed) != 0,
+           "wait_status of who was killed is 0: write wait_status in kern/wait.c first");
     EXPECT(a > 0 && b > 0, "expected two threads, found %s and %s", error_name(a), error_name(b));
     struct proc *parent = proc_find(a), *child = proc_find(b);
     proc_adopt(parent, child);
     exit_children(parent);
-    EXPECT(child->ppid == 1, "after exit_children(p), the parent of p's child is %d, expected 1: write exit_children in "
-           "kern/wait.c first", child->ppid);
+    EXPECT(
+        child->ppid == 1,
+        "after exit_children(p), the parent of p's child is %d, expected 1: write exit_children in "
+        "kern/wait.c first",
+        child->ppid);
     proc_adopt(current(), child);
     sched_forget(child);
     child->state = PROC_ZOMBIE;
     int64_t pid = wait_child(b, WNOHANG, &status);
-    EXPECT(pid == b, "wait_child(%d, WNOHANG, &status) of a child that has ended returns %s: write wait_child in "
-           "kern/wait.c first", b, error_name((int)pid));
+    EXPECT(pid == b,
+           "wait_child(%d, WNOHANG, &status) of a child that has ended returns %s: write "
+           "wait_child in "
+           "kern/wait.c first",
+           b, error_name((int)pid));
 }
 
 static void
@@ -219,10 +232,13 @@ expect_all(const char *after)
 {
     size_t now = count_objects();
 
-    EXPECT(count_procs() == procs_before, "after %s, there are %lu processes and threads, expected %lu, as before", after,
+    EXPECT(count_procs() == procs_before,
+           "after %s, there are %lu processes and threads, expected %lu, as before", after,
            count_procs(), procs_before);
-    EXPECT(now == objects, "after %s, %lu objects of kmalloc's are in use, expected %lu, as before", after, now, objects);
-    EXPECT(count_areas() == areas_before, "after %s, there are %lu areas of vmalloc's, expected %lu, as before", after,
+    EXPECT(now == objects, "after %s, %lu objects of kmalloc's are in use, expected %lu, as before",
+           after, now, objects);
+    EXPECT(count_areas() == areas_before,
+           "after %s, there are %lu areas of vmalloc's, expected %lu, as before", after,
            count_areas(), areas_before);
     pages_expect(after);
 }
@@ -264,7 +280,8 @@ hold_none(void)
 static char first_error[160]; /* the first one that audit has found, "": none */
 static size_t looks;
 static bool auditing; /* the thread is to go on */
-static uint64_t kept; /* memory for audit to count in, when the programs take all there is; 0: none */
+static uint64_t
+    kept; /* memory for audit to count in, when the programs take all there is; 0: none */
 static unsigned kept_order;
 
 static void
@@ -303,7 +320,9 @@ keep_memory(void)
     while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(uint16_t))
         kept_order++;
     kept = pmm_alloc(kept_order);
-    EXPECT(kept != 0, "expected a block of order %u, found none: write pmm_alloc in kern/pmm.c first (lab 3)", kept_order);
+    EXPECT(kept != 0,
+           "expected a block of order %u, found none: write pmm_alloc in kern/pmm.c first (lab 3)",
+           kept_order);
 }
 
 static void
@@ -318,7 +337,8 @@ keep_no_memory(void)
 static void
 expect_order(void)
 {
-    EXPECT(!first_error[0], "expected the tables of all processes to be in order, found %s", first_error);
+    EXPECT(!first_error[0], "expected the tables of all processes to be in order, found %s",
+           first_error);
 }
 
 static int auditor;
@@ -340,8 +360,9 @@ stop_auditor(void)
     for (int i = 0; i < 100 && proc_find(auditor); i++)
         sleep_ms(1);
     EXPECT(looks > 5 && !proc_find(auditor),
-           "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu times and is %s", LOOK_MS,
-           looks, proc_find(auditor) ? "still there" : "gone");
+           "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu "
+           "times and is %s",
+           LOOK_MS, looks, proc_find(auditor) ? "still there" : "gone");
     keep_no_memory();
 }
 
@@ -371,18 +392,20 @@ line_of(const struct job *job)
 static bool
 says_no_memory(int status)
 {
-    return status == FAILED || status == 128 + SIGKILL;
+    return status == NO_MEMORY || status == 128 + SIGKILL;
 }
 
 static void
 expect_status(const struct job *job, int status)
 {
     if (job->status == ANY)
-        EXPECT(status == 0 || says_no_memory(status),
-               "expected it to end with status 0, or without memory with %d or %d (SIGKILL), found %d", FAILED,
-               128 + SIGKILL, status);
+        EXPECT(
+            status == 0 || says_no_memory(status),
+            "expected it to end with status 0, or without memory with %d or %d (SIGKILL), found %d",
+            NO_MEMORY, 128 + SIGKILL, status);
     else
-        EXPECT(status == job->status, "expected it to end with status %d, found %d", job->status, status);
+        EXPECT(status == job->status, "expected it to end with status %d, found %d", job->status,
+               status);
 }
 
 /* False: there is no memory for it. */
@@ -428,7 +451,8 @@ somebody(void)
 static void
 finish(void)
 {
-    uint64_t ms = clock_by_instructions() ? GUEST_MS : HOST_MS, until = clock_count() + clock_counts(ms * MILLION);
+    uint64_t ms = clock_by_instructions() ? GUEST_MS : HOST_MS,
+             until = clock_count() + clock_counts(ms * MILLION);
     bool all = false;
 
     while (!all) {
@@ -443,9 +467,10 @@ finish(void)
         check_doing("%s", njobs == 1 ? line_of(&jobs[0]) : "running programs");
         expect_order();
         const struct proc *left = somebody();
-        EXPECT(!all || !left || !late,
-               "the programs have ended, but process %d (%s), a child of process %d, is still there", left->pid, left->name,
-               left->ppid);
+        EXPECT(
+            !all || !left || !late,
+            "the programs have ended, but process %d (%s), a child of process %d, is still there",
+            left->pid, left->name, left->ppid);
         all = all && !left;
         if (!all)
             sleep_ms(1);
@@ -515,8 +540,10 @@ run_many(void)
 static void
 run_killed(void)
 {
-    static const struct job trees[] = {
-        {ANY, {"forks", "4"}, 0}, {ANY, {"forks", "3"}, 0}, {ANY, {"forks", "3"}, 0}, {0, {"forks", "2"}, 0}};
+    static const struct job trees[] = {{ANY, {"forks", "4"}, 0},
+                                       {ANY, {"forks", "3"}, 0},
+                                       {ANY, {"forks", "3"}, 0},
+                                       {0, {"forks", "2"}, 0}};
 
     begin(trees, ARRAY_SIZE(trees));
     for (int i = 0; i < 6; i++) {
@@ -532,8 +559,10 @@ run_killed(void)
 static void
 run_out_of_memory(void)
 {
-    static const struct job racers[] = {
-        {ANY, {"forks", "4"}, 0}, {ANY, {"forks", "4"}, 0}, {ANY, {"alloc", "two"}, 0}, {ANY, {"heap", "100"}, 0}};
+    static const struct job racers[] = {{ANY, {"forks", "4"}, 0},
+                                        {ANY, {"forks", "4"}, 0},
+                                        {ANY, {"alloc", "two"}, 0},
+                                        {ANY, {"heap", "100"}, 0}};
 
     for (int i = 0; i < 2; i++) {
         hold_all_but(100 + check_random_below(200));

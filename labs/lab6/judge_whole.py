@@ -23,7 +23,7 @@ MANY = 1000                                 # ranges of one, or images, more tha
 # ARM ARM D5.3.3
 USER, RO, INNER, AF, NG, PXN, UXN = 1 << 6, 1 << 7, 3 << 8, 1 << 10, 1 << 11, 1 << 53, 1 << 54
 
-FAILED, KILLED, SEGV = 1, 128 + 9, 128 + 11     # how a program ends that has no memory (user/libc, kern/fault.c)
+NO_MEMORY, KILLED, SEGV = 255, 128 + 9, 128 + 11    # how a program ends that has no memory (user/forks.c, kern/fault.c)
 OFTEN = ("sys_getpid", "sys_sched_yield", "context_switch")
 STOPS = ("sys_clone", "sys_wait4", "sys_exit", "user_fault", "sys_write", "sys_brk", "timer_interrupt")
 STACK_SIZE = 0x4000         # inc/memlayout.h
@@ -335,7 +335,7 @@ def fail_somewhere(g: Guest, rng: random.Random, before: set[int]) -> None:
     for _ in range(FAILURES if calls else 0):
         nth = rng.randint(1, calls)
         g.call("failnth_set", nth)
-        job = Job(["forks", "2"], (0, FAILED, KILLED))
+        job = Job(["forks", "2"], (0, NO_MEMORY, KILLED))
         job.pid = spawn(g, job)
         if job.pid > 0:
             wait(g, job, rng)
