@@ -35,6 +35,15 @@ struct vma {
     struct vma *next; /* the next one, by address */
 };
 
+#if LAB >= 6
+/* The rights of a range that is to have prot: who may write or execute may read, too (uapi/mman.h). */
+static inline int
+vma_rights(int prot)
+{
+    return prot == PROT_NONE ? PROT_NONE : prot | PROT_READ;
+}
+
+#endif
 /* The range that va lies in, or NULL. */
 struct vma *vma_find(const struct aspace *as, uint64_t va);
 

@@ -53,6 +53,12 @@ alloc_pages(struct aspace *as, uint64_t start, uint64_t stop, int prot)
     return (stop - start) / PGSIZE <= n ? 0 : -ENOMEM;
 }
 
+static int
+rights_asked(int prot)
+{
+    return vma_rights(prot & PROT_ALL);
+}
+
 /* What a page that is mapped already may be, in a range with the rights prot: others may use it, too. */
 static int
 rights_of(uint64_t pa, int prot)
@@ -91,6 +97,12 @@ alloc_pages(struct aspace *as, uint64_t start, uint64_t stop, int prot)
         }
     }
     return 0;
+}
+
+static int
+rights_asked(int prot)
+{
+    return prot & PROT_ALL;
 }
 
 static int
@@ -314,9 +326,9 @@ do_mmap(struct aspace *as, uint64_t addr, uint64_t len, int prot, int flags)
         return error;
 
     if (vma_overlaps(as, addr, addr + size))
-        error = map_over(as, addr, addr + size, prot & PROT_ALL);
+        error = map_over(as, addr, addr + size, rights_asked(prot));
     else
-        error = as_map(as, addr, addr + size, prot & PROT_ALL, VMA_ANON);
+        error = as_map(as, addr, addr + size, rights_asked(prot), VMA_ANON);
     return error ? error : (int64_t)addr;
 }
 
@@ -347,7 +359,7 @@ do_mprotect(struct aspace *as, uint64_t addr, uint64_t len, int prot)
         return -EINVAL;
     if (write_and_exec(prot))
         return -EACCES;
-    return as_protect(as, addr, stop, prot & PROT_ALL);
+    return as_protect(as, addr, stop, rights_asked(prot));
 }
 
 uint64_t
