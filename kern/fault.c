@@ -20,20 +20,27 @@
 #define ESR_WNR           (1u << 6)
 
 /*
- * The abort of frame, at EL0 or of an LDTR or STTR: does it not happen again? 0, or -EFAULT, -ENOMEM; -EFAULT too
- * for aborts that are not about a page.
+ * The abort of frame, at EL0 or of an LDTR or STTR: does it not happen again? 0; or -EFAULT, also for aborts that are
+ * not about a page; or -ENOMEM: then the process ends before it goes back to EL0, as nothing that it did is wrong, and
+ * no system call has an answer for it.
  */
 int
 fault_resolve(const struct trap_frame *frame)
 {
     uint64_t kind = ABORT_STATUS(frame->esr) >> 2;
     int access = frame->esr & ESR_WNR ? PROT_WRITE : PROT_READ;
+    struct proc *p = current();
 
-    if (kind != ABORT_TRANSLATION && kind != ABORT_PERMISSION)
+    if ((kind != ABORT_TRANSLATION && kind != ABORT_PERMISSION) || frame->far >= USER_TOP)
         return -EFAULT;
     if (ESR_CLASS(frame->esr) == EC_IABORT_LOW)
         access = PROT_EXEC;
-    return frame->far < USER_TOP ? page_fault(&current()->as, frame->far, access) : -EFAULT;
+    int error = page_fault(&p->as, frame->far, access);
+    if (error == -ENOMEM) {
+        cprintf("%s (pid %d): killed: out of memory\n", p->name, p->pid);
+        p->killed = SIGKILL;
+    }
+    return error;
 }
 #endif
 
@@ -69,14 +76,8 @@ user_fault(struct trap_frame *frame)
 #if LAB >= 6
     uint64_t class = ESR_CLASS(frame->esr);
     if (class == EC_IABORT_LOW || class == EC_DABORT_LOW) {
-        int error = fault_resolve(frame);
-        if (!error)
+        if (fault_resolve(frame) != -EFAULT)
             return;
-        if (error == -ENOMEM) {
-            cprintf("%s (pid %d): killed: out of memory\n", p->name, p->pid);
-            p->killed = SIGKILL;
-            return;
-        }
     }
 #endif
     trap_describe(what, sizeof(what), frame);
