@@ -36,6 +36,8 @@ sys_wait4(const uint64_t arg[6])
         return -EINVAL;
     if (pid == INT32_MIN) /* it has no positive counterpart, which would be a group */
         return -ESRCH;
+    if (((uint32_t)arg[2] & (__WALL | __WCLONE)) == __WCLONE) /* only children that fork has not made */
+        return -ECHILD;
     int64_t ended = wait_child(pid, (int)arg[2], &status);
     if (ended <= 0)
         return ended;
@@ -93,16 +95,18 @@ take_strings(struct strings *s, const uint64_t arg[6], const char *const **argv,
     return error ? error : take_list(s, arg[2], envp);
 }
 
+#define NAME_MAX 255 /* as on Linux, though there only each part of a path is so short */
+
 /* execve(path, argv, envp). Programs are found by name; a path's folders mean nothing. */
 int64_t
 sys_execve(const uint64_t arg[6])
 {
-    char path[64];
+    char path[NAME_MAX + 1];
     int64_t error = string_from_user(path, arg[0], sizeof(path));
     const char *const *argv, *const *envp;
 
     if (error < 0)
-        return error == -ENAMETOOLONG ? -ENOENT : error;
+        return error;
     const char *name = path;
     for (const char *slash; (slash = strchr(name, '/')) != NULL;)
         name = slash + 1;
