@@ -14,7 +14,11 @@
 #include "sched.h"
 #include "trap.h"
 
+#if LAB >= 6
+#define NPROC   512 /* processes and threads at the same time */
+#else
 #define NPROC   256 /* processes and threads at the same time */
+#endif
 #define PID_MAX 32768
 
 enum proc_state { PROC_NEW, PROC_RUNNABLE, PROC_RUNNING, PROC_SLEEPING, PROC_ZOMBIE };
@@ -99,8 +103,8 @@ _Noreturn void proc_exit(int status);
 
 /*
  * The process ends with the signal, as soon as it would go back to EL0; if it sleeps, it wakes up for that. A signal that
- * is ignored, or 0, does nothing. 0; -ESRCH; -EINVAL: no signal, or one that would stop it; -EPERM: a kernel
- * thread.
+ * is ignored, or 0, does nothing, nor does any for who has ended. 0; -ESRCH; -EINVAL: no signal, or one that would
+ * stop it; -EPERM: a kernel thread.
  */
 int proc_kill(int pid, int signal);
 

@@ -417,10 +417,12 @@ proc_kill(int pid, int signal)
     struct proc *p = proc_find(pid);
     int error = 0;
 
-    if (!p || p->state == PROC_ZOMBIE) {
+    if (!p) {
         error = -ESRCH;
     } else if (signal < 0 || signal > NSIG || (signal >= SIGSTOP && signal <= SIGTTOU)) {
         error = -EINVAL;
+    } else if (p->state == PROC_ZOMBIE) {
+        error = 0; /* it is there until somebody has waited for it */
     } else if (!p->as.root) {
         error = -EPERM;
     } else if (signal != 0 && signal != SIGCHLD && signal != SIGCONT && signal != SIGURG
