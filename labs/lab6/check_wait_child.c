@@ -233,9 +233,9 @@ wait_for_ended(size_t n)
     for (size_t i = 0; i < n; i++)
         family_end(child[i]);
     while (left > 0) {
-        struct proc *p = take(&left, check_random_below(left));
-        ask(p->pid, (check_random_below(2) ? WNOHANG : 0) | other_options());
-        expect_child(p->pid, "that child has ended");
+        int pid = take(&left, check_random_below(left))->pid;
+        ask(pid, (check_random_below(2) ? WNOHANG : 0) | other_options());
+        expect_child(pid, "that child has ended");
     }
     make_children(child, n);
     for (size_t i = 0; i < n; i++)
@@ -264,10 +264,10 @@ wait_for_one(size_t n, size_t which)
             ask(child[i]->pid, WNOHANG | other_options());
             expect_result(0, "that child has not ended, though another one has");
         }
-    struct proc *p = take(&left, which);
-    int any = any_pid(), pid = check_random_below(2) ? p->pid : any;
+    int one = take(&left, which)->pid;
+    int any = any_pid(), pid = check_random_below(2) ? one : any;
     ask(pid, other_options());
-    expect_child(p->pid, "one child has ended");
+    expect_child(one, "one child has ended");
     family_free();
     start_waiter();
 }
@@ -299,15 +299,16 @@ wait_for_last(size_t n)
 {
     size_t left = make_children(child, n);
     struct proc *p = take(&left, check_random_below(left));
+    int pid = p->pid;
 
-    ask(p->pid, other_options());
+    ask(pid, other_options());
     expect_asleep("that child has not ended yet");
     while (left > 0) {
         end_now(take(&left, check_random_below(left)));
         expect_asleep("another child has ended");
     }
     end_now(p);
-    expect_child(p->pid, "it has slept, and now that child has ended");
+    expect_child(pid, "it has slept, and now that child has ended");
     for (size_t i = 1; i < n; i++) {
         ask(any_pid(), other_options());
         expect_child(-1, "children have ended");

@@ -111,7 +111,8 @@ class Sharing:
                 if pa in self.files:
                     raise Disagree(f"the page {pa:#x} has two places in programs' files")
                 if g.phys(pa, PGSIZE) != wanted:
-                    raise Disagree(f"the page {pa:#x}, of a program's file, is not as in the file: somebody has written to it")
+                    raise Disagree(f"the page {pa:#x}, of a program's file, is not as in the file: somebody has written to "
+                                   "it")
                 self.files[pa] = at
             at = following
         for p in family.values():
@@ -186,8 +187,8 @@ class Sharing:
                 | (EXEC if not leaf.entry & UXN else 0)
             wanted = prot | READ if prot else 0
             if rights not in (wanted, wanted & ~WRITE):
-                raise Disagree(f"{leaf.va:#x} of {p} has the rights {rights:03b} (exec, write, read), expected {wanted:03b}, or "
-                               "all but that to write", leaf.va, p.root)
+                raise Disagree(f"{leaf.va:#x} of {p} has the rights {rights:03b} (exec, write, read), expected {wanted:03b}, "
+                               "or all but that to write", leaf.va, p.root)
 
     def see_count(self, pa: int, places: list[tuple[Proc, Leaf]]) -> None:
         """Its users are counted; and who can write to a page is its only user."""
