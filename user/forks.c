@@ -1,6 +1,7 @@
 /*
- * forks [DEPTH]: a tree of processes, each with a mark of its own in pages that were its parent's. Ends with status 255 if
- * there was no memory for all of it: that is nobody's mistake.
+ * forks [DEPTH [leave]]: a tree of processes, each with a mark of its own in pages that were its parent's. Ends with
+ * status 255 if there was no memory for all of it: that is nobody's mistake. With `leave`, nobody waits: some children
+ * have ended before their parents, and some have not.
  */
 #include "libc.h"
 
@@ -8,6 +9,7 @@
 #define NO_MEMORY 255
 
 static uint64_t marks[PAGES][PAGE_SIZE / 8];
+static bool leave;
 static bool no_memory; /* for this process, or one below it */
 
 /* Every page is as the parent left it; then each gets this process's own mark, which stays. */
@@ -39,6 +41,11 @@ node(int depth, uint64_t mark)
         for (int i = 0; i < PAGES; i++)
             require(marks[i][i] == mark);
     }
+    if (leave) {
+        for (int i = 0; i < 2 * depth; i++)
+            sched_yield();
+        return;
+    }
     for (int n = 0; n < children; n++) {
         int status;
         require(wait4(-1, &status, 0, NULL) > 0);
@@ -61,6 +68,7 @@ main(int argc, char *argv[])
 {
     int depth = argc > 1 ? (int)number(argv[1]) : 4;
 
+    leave = argc > 2;
     for (int i = 0; i < PAGES; i++)
         marks[i][i] = 1;
     node(depth, 1);

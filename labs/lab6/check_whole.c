@@ -523,6 +523,7 @@ run_many(void)
         {0, {"forks", "4"}, 0},
         {0, {"forks", "3"}, 0},
         {0, {"forks", "2"}, 0},
+        {0, {"forks", "3", "leave"}, 0},
         {0, {"alloc", "one", "60"}, 0},
         {0, {"regs", "100", "77"}, 0},
         {0, {"memory"}, 0},
@@ -599,6 +600,7 @@ run_failing(const struct job *job)
 CHECK(forks)
 {
     static const struct job one = {0, {"exit", "0"}, 0}, tree = {0, {"forks", "2"}, 0};
+    static const struct job orphans = {0, {"forks", "1", "leave"}, 0};
 
     check_finally(put_back);
     auditor = 0;
@@ -610,6 +612,8 @@ CHECK(forks)
     note_all();
 
     run_together(&tree, 1);
+    expect_all("it has ended");
+    run_together(&orphans, 1);
     expect_all("it has ended");
     start_auditor();
     run_many();

@@ -365,7 +365,7 @@ def judge_forks(g: Guest, rng: random.Random) -> None:
     pages = rng.randrange(20, 60)
     jobs = [tree_job(rng, 3), tree_job(rng, 3), tree_job(rng, 2), tree_job(rng, 4),
             Job(["alloc", "mine", str(pages)], (0,), (f"mine: {pages} pages, all of them mine",)),
-            Job(["memory"]), Job(["heap", "50"]), Job(["attack", "text_write"], (SEGV,))]
+            Job(["forks", "3", "leave"]), Job(["memory"]), Job(["heap", "50"]), Job(["attack", "text_write"], (SEGV,))]
     g.printed()
     rng.shuffle(jobs)
     for job in jobs:
