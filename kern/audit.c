@@ -17,13 +17,13 @@
 #include "vmiter.h"
 
 /* For each page frame: how often programs have it mapped, and whether it is a table, or a page of vmalloc's. */
-#define IS_TABLE  0x8000u
-#define IS_KERNEL 0x4000u
-#define COUNT(c)  ((c)&0x3fffu)
+#define IS_TABLE  0x80000000u
+#define IS_KERNEL 0x40000000u
+#define COUNT(c)  ((c)&0x3fffffffu)
 
 static void (*say_line)(const char *line);
 static size_t errors;
-static uint16_t *seen;           /* by frame_index */
+static uint32_t *seen;           /* by frame_index */
 static const struct proc *whose; /* the process whose tables are looked at */
 
 static void __attribute__((format(printf, 2, 3))) error(uint64_t va, const char *fmt, ...)
