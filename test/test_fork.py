@@ -15,7 +15,7 @@ import pytest
 from grade.machine import machine_name, qemu_binary
 from test_boot import sources
 from test_build import LAST
-from test_user import Console, make, on_linux
+from test_user import PROMPT, Console, make, on_linux
 
 SAME = ["tests", "tests all", "forks", "forks 5", "racers 40", "racers 40 7 20", "scenario"]
 ONLY_HERE = ("programs",)   # of the scenarios: there it is the host's kernel that looks for a program
@@ -211,6 +211,40 @@ def test_bomb(boot: Callable[[str], Console], memory: str) -> None:
         assert said == "no more processes; but here I am" or status == KILLED, said
         assert run(console, "forks 2") == ("a tree of depth 2: every mark is in place", 0)
         assert nothing_lost(before, settled(console, before))
+
+
+def test_audit_at_any_moment(boot: Callable[[str], Console]) -> None:
+    """While racers run, and are killed: no page is ever mapped more or less often than it is counted."""
+    console = boot("mem=32M hz=1000")
+    before = warm(console, "racers 30")
+    console.background("racers 100000 3 30")
+    for _ in range(40):
+        assert "in order" in console.command("audit")
+    processes = console.command("ps")
+    assert processes.count(" racers\n") > 5
+    killed = 0
+    while racers := re.findall(r"^ *(\d+) +\d+ \w+ +\d+ racers$", console.command("ps"), re.M):
+        console.command(f"kill {racers[0]}")    # the parent of most, then those that it leaves
+        killed += 1
+        assert killed < 1000 and "in order" in console.command("audit")
+    assert nothing_lost(before, settled(console, before))
+
+
+def test_a_page_with_many_users(boot: Callable[[str], Console]) -> None:
+    """The page of zeroes, mapped a hundred thousand times."""
+    console = boot("mem=512M")
+    before = warm(console, "racers 30")
+    free = console.free()
+    console.background("zeroes 100000")
+    console.wait_for(b"100000 pages are zero")
+    assert "in order" in console.command("audit")
+    assert free - console.free() < 300          # which are tables
+    pid = re.search(r"^ *(\d+) +\d+ \w+ +(\d+) zeroes$", console.command("ps"), re.M)
+    assert pid and int(pid[2]) >= 100000
+    console.type(f"kill {pid[1]}\n")
+    console.wait_until(lambda said: b"status 137" in said and PROMPT in said)
+    console.said = b""
+    assert nothing_lost(before, settled(console, before))
 
 
 def test_text_is_shared_between_runs(boot: Callable[[str], Console]) -> None:
