@@ -4,16 +4,35 @@
 ATTACK_HERE(no_such_call, "makes every system call that there is not", 0)
 {
     static const uint16_t known[] = {
-        SYS_ioctl,     SYS_read,          SYS_write,           SYS_writev,
-        SYS_exit,      SYS_exit_group,    SYS_set_tid_address, SYS_set_robust_list,
-        SYS_nanosleep, SYS_clock_gettime, SYS_clock_getres,    SYS_sched_yield,
-        SYS_kill,      SYS_uname,         SYS_getpid,          SYS_getppid,
-        SYS_getuid,    SYS_geteuid,       SYS_getgid,          SYS_getegid,
-        SYS_gettid,    SYS_brk,           SYS_munmap,
+        SYS_ioctl,
+        SYS_read,
+        SYS_write,
+        SYS_writev,
+        SYS_exit,
+        SYS_exit_group,
+        SYS_set_tid_address,
+        SYS_set_robust_list,
+        SYS_nanosleep,
+        SYS_clock_gettime,
+        SYS_clock_getres,
+        SYS_sched_yield,
+        SYS_kill,
+        SYS_uname,
+        SYS_getpid,
+        SYS_getppid,
+        SYS_getuid,
+        SYS_geteuid,
+        SYS_getgid,
+        SYS_getegid,
+        SYS_gettid,
+        SYS_brk,
+        SYS_munmap,
 #if LAB >= 6
-        SYS_clone,     SYS_execve,
+        SYS_clone,
+        SYS_execve,
 #endif
-        SYS_mmap,      SYS_mprotect,
+        SYS_mmap,
+        SYS_mprotect,
 #if LAB >= 6
         SYS_wait4,
 #endif
