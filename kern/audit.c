@@ -17,13 +17,14 @@
 #include "vmiter.h"
 
 /* For each page frame: how often programs have it mapped, and whether it is a table, or a page of vmalloc's. */
-#define IS_TABLE  0x80000000u
-#define IS_KERNEL 0x40000000u
-#define COUNT(c)  ((c)&0x3fffffffu)
+#define IS_TABLE  0x8000u
+#define IS_KERNEL 0x4000u
+#define COUNT(c)  ((c)&0x3fffu)
+#define COUNT_MAX 0x3fffu /* so often, or more often */
 
 static void (*say_line)(const char *line);
 static size_t errors;
-static uint32_t *seen;           /* by frame_index */
+static uint16_t *seen;           /* by frame_index */
 static const struct proc *whose; /* the process whose tables are looked at */
 
 static void __attribute__((format(printf, 2, 3))) error(uint64_t va, const char *fmt, ...)
@@ -81,6 +82,16 @@ not_users(uint64_t pa)
     default:
         return FRAME_KIND(block_state(i)) == FRAME_FREE ? "free page" : "kernel allocated page";
     }
+}
+
+/* One more mapping of the page at pa, which is the allocator's. */
+static void
+count(uint64_t pa)
+{
+    uint16_t *n = &seen[frame_at(pa)];
+
+    if (COUNT(*n) < COUNT_MAX)
+        ++*n;
 }
 
 /* Can it be one, so that there is sense in what it holds? */
@@ -141,7 +152,7 @@ see_leaf(const struct vmiter *it)
     if (what)
         error(it->va, "%s mapped for user", what);
     else
-        seen[frame_at(pa)]++;
+        count(pa);
     if (it->va < USER_MIN)
         error(it->va, "page 0 is mapped");
     if (!vma)
@@ -168,13 +179,13 @@ compare_counts(const struct vmiter *it)
 
     if (it->level != 3 || not_users(pa))
         return;
-    unsigned count = seen[frame_at(pa)], refs = page_refs(pa);
-    if (count & IS_TABLE)
+    unsigned found = seen[frame_at(pa)], refs = page_refs(pa);
+    if (found & IS_TABLE)
         error(it->va, "page table mapped for user");
-    else if (count & IS_KERNEL)
+    else if (found & IS_KERNEL)
         error(it->va, "kernel allocated page mapped for user");
-    else if (COUNT(count) != refs)
-        error(it->va, "page %lx is mapped %u times, but has %u references", pa, COUNT(count), refs);
+    else if (COUNT(found) != MIN(refs, COUNT_MAX))
+        error(it->va, "page %lx is mapped %u times, but has %u references", pa, COUNT(found), refs);
 }
 
 static void
@@ -222,7 +233,7 @@ see_kernel(void)
 static void
 see_shared(uint64_t pa)
 {
-    seen[frame_at(pa)]++;
+    count(pa);
 }
 #endif
 
