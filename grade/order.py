@@ -9,6 +9,7 @@ instruction; both return what is wrong, or None.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -117,6 +118,18 @@ class Code:
             self.lines[at // LINE] += 1
 
 
+def barriers(g: Guest) -> set[int]:
+    """Where the kernel has a dsb or a tlbi."""
+    found: set[int] = set()
+    first, last = g.symbol("image_start"), g.symbol("etext")
+    for address, data in g.elf.constant:
+        for at, word in enumerate(struct.unpack(f"<{len(data) // 4}I", data[:len(data) & -4])):
+            va = address + 4 * at
+            if first <= va < last and (word & DSB_MASK == DSB & DSB_MASK or word & TLBI_MASK == TLBI):
+                found.add(va)
+    return found
+
+
 class Owners:
     """Who has a page frame, read straight from memory: to notice that somebody else can have it now."""
 
@@ -142,10 +155,14 @@ class Owners:
 
 
 class Order:
+    # Functions that are not followed, but run at once: what is looked at is not in them.
+    over: tuple[str, ...] = ()
+
     def __init__(self, g: Guest, what: str, live: list[Live], code: list[Code] | None = None):
         """what: the call, for messages."""
         self.g, self.what, self.live, self.code = g, what, live, code or []
         self.wrong: str | None = None
+        self.cut = False                # it went on for so long that its end was not followed
 
     # --- for judges to fill in -------------------------------------------
 
@@ -170,6 +187,7 @@ class Order:
         """Call it.  Raises what is wrong first."""
         machine, ram = self.g.machine, self.g.machine.ram
         name, pc = self.g.enter(function, *arguments)
+        over = {self.g.symbol(f) for f in self.over if self.g.has(f)}
         stop: Stop | None = None
         for step in range(FAR):
             at = pc - KERNBASE
@@ -177,18 +195,54 @@ class Order:
             self.instruction(word)
             machine.gdb.step()
             pc = machine.pc
+            if pc in over:
+                stop, pc = self.run_over(pc)
             self.stores()
             self.wrong = self.wrong or self.look()
             if pc in machine.breakpoints or self.wrong or step % 64 == 63 and machine.finished():
-                stop = Stop.BREAKPOINT
+                stop = stop or Stop.BREAKPOINT
                 break
-            if self.enough():
+            if stop or self.enough():
                 break
+        else:
+            self.cut = True
         if self.wrong:
             raise Disagree(f"in {self.what}: {self.wrong}")
         if stop is None or machine.finished():
             stop = machine.run(LIMIT)
         return self.g.leave(name, stop, LIMIT)
+
+    def follow_barriers(self, function: str, *arguments: int) -> int:
+        """The same, but stop only where other cores get to see something, at each dsb and tlbi of the kernel's: enough where
+        it matters between which of these an entry changes, and not when."""
+        machine, ram = self.g.machine, self.g.machine.ram
+        places = barriers(self.g) - machine.breakpoints
+        name, pc = self.g.enter(function, *arguments)
+        for va in places:
+            machine.break_at(va)
+        try:
+            stop = machine.run(LIMIT, pc=pc)
+            while stop is Stop.BREAKPOINT and (pc := machine.pc) in places:
+                self.stores()
+                self.instruction(int.from_bytes(ram[pc - KERNBASE:pc - KERNBASE + 4], "little"))
+                stop = machine.run(LIMIT, pc=pc)
+        finally:
+            for va in places:
+                machine.unbreak(va)
+        self.stores()
+        if self.wrong:
+            raise Disagree(f"in {self.what}: {self.wrong}")
+        return self.g.leave(name, stop, LIMIT)
+
+    def run_over(self, pc: int) -> tuple[Stop | None, int]:
+        """A function has just been called: go on where it returns.  Why the call ended, if it did; the pc."""
+        machine, back = self.g.machine, self.g.reg("x30")
+        mine = back not in machine.breakpoints
+        machine.break_at(back)
+        stop = machine.run(LIMIT, pc=pc)
+        if mine:
+            machine.unbreak(back)
+        return None if stop is Stop.BREAKPOINT else stop, machine.pc
 
     def stores(self) -> None:
         for entry in self.live:

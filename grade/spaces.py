@@ -39,6 +39,9 @@ MANY = 200                                      # ranges, more than a judge make
 OBJECTS = 48                                    # for ranges, that are to be had without a page
 LIMIT = 60                                      # million instructions for a call
 USERS_MAX = (1 << 31) - 1
+# Functions of others in which neither an entry changes nor a TLB is told.
+QUIET = ("memset", "memcpy", "page_zero", "page_fill", "page_copy", "kalloc", "kfree", "kmalloc", "kmfree", "kzalloc", "vma_add",
+         "vma_clear", "page_share", "page_unshare", "page_refs", "pager_page")
 ALLOCATORS = ("kalloc", "kmalloc", "kzalloc", "pmm_alloc", "slab_alloc")
 SPAN, SLAB = struct.Struct("<6Q"), struct.Struct("<64x Q 6I Q Q Q")     # inc/slab.h
 

@@ -59,7 +59,21 @@ add_range(uint64_t start, size_t pages, int prot)
     for (size_t i = 0; i < pages; i++)
         if (check_random() % 4 != 0)
             map_some(start + i * PGSIZE, prot);
+        else if (check_random() % 2)
+            side_invalid(&parent, start + i * PGSIZE);
     return start + pages * PGSIZE;
+}
+
+/* A range that has no tables for most of it; its last page is there. */
+static void
+add_long(uint64_t start)
+{
+    uint64_t stop = start + 4 * BLOCK2M;
+
+    side_range(&parent, start, stop, PROT_READ | PROT_WRITE, VMA_STACK);
+    if (check_random() % 2)
+        map_some(start + PGSIZE, PROT_READ | PROT_WRITE);
+    map_some(stop - PGSIZE, PROT_READ | PROT_WRITE);
 }
 
 /*
@@ -82,6 +96,8 @@ make_sparse(void)
 
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
         bool last = i + 1 == ARRAY_SIZE(places);
+        if (last)
+            add_long(places[i] - 9 * BLOCK2M + PGSIZE * check_random_below(NPTE));
         size_t kind = check_random_below(ARRAY_SIZE(prots));
         if (!last && check_random() % 4 == 0)
             continue;
@@ -95,7 +111,7 @@ make_sparse(void)
 static void
 make_program(void)
 {
-    program_start(&parent);
+    program_start(&parent, VMA_FILE);
     for (size_t i = 0; i < 5; i++) {
         int prot = i % 2 ? PROT_READ | PROT_EXEC : PROT_READ | PROT_WRITE;
         uint64_t va = program_any(prot, true);

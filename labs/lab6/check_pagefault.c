@@ -97,7 +97,7 @@ setting_make(const struct setting *t)
     sides_start(12);
     memset(&program, 0, sizeof(program));
     if (t->file) {
-        program_start(&parent);
+        program_start(&parent, VMA_FILE);
         va = program_any(t->prot, true);
     } else {
         int other = t->prot == PROT_NONE ? READ_WRITE : PROT_NONE;
@@ -247,7 +247,8 @@ fault(const struct setting *t)
 static void
 fault_in_gap(int access)
 {
-    static struct setting t = {.prot = PROT_READ | PROT_WRITE, .state = ABSENT};
+    static const struct setting t = {.prot = PROT_NONE,
+                                     .state = ABSENT}; /* its neighbours may be written */
     uint64_t va = setting_make(&t), start = parent.range[0].start, stop = parent.range[2].end;
     const uint64_t gaps[] = {start - 1,      stop,        stop + check_random_below(PGSIZE),
                              start - PGSIZE, 0,           check_random_below(PGSIZE),
@@ -370,7 +371,7 @@ absent_start(bool file, uint64_t *va)
     sides_start(16);
     memset(&program, 0, sizeof(program));
     if (file) {
-        program_start(&parent);
+        program_start(&parent, VMA_FILE);
         *va = program_any(READ_WRITE, true);
         return parent.as.vmas->next;
     }
@@ -473,7 +474,7 @@ static void
 absent_in_program(bool cow)
 {
     sides_start(40);
-    program_start(&parent);
+    program_start(&parent, VMA_FILE);
     for (size_t i = 0; i < 40; i++) {
         const struct vma *v = check_random() % 2 ? parent.as.vmas : parent.as.vmas->next;
         uint64_t va = program_any(v->prot, check_random() % 4 != 0);
@@ -482,6 +483,17 @@ absent_in_program(bool cow)
             continue;
         absent_ok(v, va, access);
     }
+}
+
+/* What else is mapped where the program was has nothing of its file, though the image still knows the address. */
+static void
+absent_in_place_of_program(void)
+{
+    sides_start(16);
+    program_start(&parent, VMA_ANON);
+    absent_ok(parent.as.vmas, program_any(READ_EXEC, true), PROT_READ);
+    absent_ok(parent.as.vmas->next, program_any(READ_WRITE, true),
+              check_random() % 2 ? PROT_WRITE : PROT_READ);
 }
 
 static void
@@ -507,6 +519,7 @@ CHECK(fault_absent)
 
     for (size_t i = 0; i < 3; i++)
         absent_in_program(cow);
+    absent_in_place_of_program();
     for (size_t i = 0; i < 8; i++)
         absent_elsewhere();
     for (size_t i = 0; i < 2; i++) {

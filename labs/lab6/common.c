@@ -133,7 +133,7 @@ some_segment(uint64_t va, int prot, uint64_t offset)
 }
 
 void
-program_start(struct side *s)
+program_start(struct side *s, enum vma_kind kind)
 {
     struct image *image = &program.image;
 
@@ -152,8 +152,7 @@ program_start(struct side *s)
     for (size_t i = 0; i < 2; i++) {
         const struct elf_segment *e = &image->elf.segment[i];
         image->npages += pages_of(e);
-        side_range(s, ROUNDDOWN(e->va, PGSIZE), ROUNDUP(e->va + e->memsz, PGSIZE), e->prot,
-                   VMA_FILE);
+        side_range(s, ROUNDDOWN(e->va, PGSIZE), ROUNDUP(e->va + e->memsz, PGSIZE), e->prot, kind);
     }
     s->model.image = s->as.image = image;
 }

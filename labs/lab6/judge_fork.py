@@ -11,7 +11,7 @@ from grade.el0 import FP_OPEN, Own
 from grade.guest import Guest
 from grade.order import CLEARED, GONE, INVALIDATED, MAPPED, VISIBLE, Live, Order
 from grade.spaces import (ALLOCATORS, EBUSY, ENOMEM, EXEC, FILE, READ, STACK, TOP, USERS_MAX, WRITE, Memory, Side, failing,
-                          name, rights, users_of, writable)
+                          leaf, name, rights, users_of, writable)
 from grade.tree import RO, Few
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 
@@ -52,7 +52,23 @@ class Family:
         for va in range(start, start + pages * PGSIZE, PGSIZE):
             if dense or self.rng.randrange(4):
                 self.page(va, prot)
+            elif self.rng.randrange(2):
+                self.invalid(va)
         return start + pages * PGSIZE
+
+    def invalid(self, va: int) -> None:
+        """An entry whose bit 0 is clear: it means nothing, whatever it looks like."""
+        entry = leaf(self.m.frame(), READ | WRITE) & ~1
+        self.g.phys_write(self.parent.tables_for(va), struct.pack("<Q", entry))
+
+    def long(self, start: int) -> int:
+        """A range in which there are no tables for most of it; its last page is there."""
+        stop = start + TWO_MB * 4
+        self.parent.range(start, stop, READ | WRITE, STACK)
+        self.page(stop - PGSIZE, READ | WRITE)
+        if self.rng.randrange(2):
+            self.page(start + PGSIZE, READ | WRITE)
+        return stop
 
     def sparse(self, n: int) -> Family:
         """Ranges here and there, with tables of their own; over the ends of tables; with neighbours of other rights."""
@@ -69,18 +85,18 @@ class Family:
             end = self.range(start, rng.randrange(1, 4), PROTS[prot])
             if rng.randrange(2):
                 end = self.range(end, 1, PROTS[prot ^ 1])
+        if end < TOP - TWO_MB * 8:
+            self.long(max(end, rng.randrange(TOP - ROOT_SPAN, TOP - TWO_MB * 8) & -PGSIZE))
         self.range(TOP - 2 * PGSIZE, 2, rng.choice(PROTS), dense=True)
         return self
 
-    def small(self) -> Family:
-        """Few pages, some of each kind, in few tables."""
-        first, second = self.rng.sample((0x40_6000, 0x40_8000, TWO_MB * 3 - PGSIZE), 2)
-        for start, prot in sorted(((0x40_0000, READ | EXEC), (first, READ | WRITE), (second, READ | WRITE))):
-            self.range(start, 1, prot)
-            self.parent.put(start, self.m.frame(), prot)
-        last = TWO_MB * 4 - PGSIZE
-        self.parent.range(last, last + PGSIZE, READ, STACK)
-        self.parent.put(last, self.m.frame(2), READ)
+    def small(self, last: int) -> Family:
+        """Few pages of its own, in one table; the last range, of two pages, has these rights."""
+        for start, pages, prot in ((0x40_0000, 1, READ | EXEC), (0x40_6000, 2, READ | WRITE), (0x40_9000, 1, READ),
+                                   (0x41_0000 + self.rng.randrange(200) * PGSIZE, 2, last)):
+            self.parent.range(start, start + pages * PGSIZE, prot, self.rng.randrange(STACK + 1))
+            for va in range(start, start + pages * PGSIZE, PGSIZE):
+                self.parent.put(va, self.m.frame(), prot)
         return self
 
     def full(self) -> Family:
@@ -103,7 +119,7 @@ class Family:
         self.children.append(to)
         m.last = f"aspace_copy(to, from), of {of}"
         of.name = "from"
-        call = order.follow if order else m.g.call
+        call = order.follow_barriers if order else m.g.call
         m.expect(signed(call("aspace_copy", to.at, of.at)), 0, "there is memory")
         for va, entry in of.entries.items():
             of.entries[va] = to.entries[va] = entry | RO
@@ -171,9 +187,6 @@ class Protecting(Order):
                 elif writable(before):
                     entry.stage = CLEARED
 
-    def enough(self) -> bool:
-        return all(entry.stage == GONE for entry in self.live)
-
     def expect_gone(self) -> None:
         """Of what has become read-only, no old translation may still be used."""
         for entry in self.live:
@@ -209,7 +222,7 @@ def judge_copy_protect(g: Guest, rng: random.Random) -> None:
         protected(m, [family.parent, *family.children])
         family.copy(family.parent if turn % 2 else family.children[0])
         protected(m, [family.parent, *family.children])
-    family = Family(m).small()
+    family = Family(m).small(READ | WRITE)
     order = Protecting(m, family.parent)
     family.copy(family.parent, order)
     order.expect_gone()
@@ -265,7 +278,7 @@ class Failing:
         last = max(parent.entries)
         order = Protecting(m, parent)
         with users_of(m, parent.entries[last] & ADDRESS, USERS_MAX):
-            result = signed(order.follow("aspace_copy", self.to.at, parent.at))
+            result = signed(order.follow_barriers("aspace_copy", self.to.at, parent.at))
             self.undone(result, f"where the page at {last:#x} can have no more users")
         order.expect_gone()
 
@@ -277,7 +290,7 @@ def judge_copy_nomem(g: Guest, rng: random.Random) -> None:
     tables = few.family.tables()
     for n in sorted({0, tables - 1, *rng.sample(range(tables), min(4, tables))}):
         few.short(n)
-    failing_ = Failing(Family(m).small())
+    failing_ = Failing(Family(m).small(READ))
     failing_.closely()
     failing_.each(ALLOCATORS, 0, "the allocators")
     few = Failing(Family(m).sparse(2))

@@ -81,6 +81,9 @@ void side_map(struct side *s, uint64_t va, uint64_t pa, int prot);
 /* The entry for va should be this from here on; 0: nothing is mapped there. */
 void side_expect(struct side *s, uint64_t va, uint64_t entry);
 
+/* The entry for va means nothing from here on, as it is not valid, whatever it looks like. There are tables for it. */
+void side_invalid(struct side *s, uint64_t va);
+
 /* What it should be; 0: nothing. */
 uint64_t side_expected(const struct side *s, uint64_t va);
 
@@ -116,8 +119,8 @@ extern union made_up {
     char room[sizeof(struct image) + PROGRAM_PAGES * sizeof(uint64_t)];
 } program;
 
-/* s runs it: its ranges are there, and none of its pages. Before any other range. */
-void program_start(struct side *s);
+/* s runs it: its ranges are there, of this kind, and none of its pages. Before any other range. */
+void program_start(struct side *s, enum vma_kind kind);
 
 /* Has the file something for the page at va? Which of the image's pages it is; -1: none. */
 int program_page(uint64_t va);

@@ -345,8 +345,9 @@ side_expected(const struct side *s, uint64_t va)
     return i < s->nleaves && s->leaf[i].va == va ? s->leaf[i].entry : 0;
 }
 
-void
-side_map(struct side *s, uint64_t va, uint64_t pa, int prot)
+/* Where the entry for va is, in tables that are made if need be. */
+static uint64_t *
+make_tables(struct side *s, uint64_t va)
 {
     uint64_t *table = s->as.root;
 
@@ -356,8 +357,23 @@ side_map(struct side *s, uint64_t va, uint64_t pa, int prot)
             *entry = V2P(page_take(0)) | PTE_TABLE;
         table = P2V(PTE_ADDR(*entry));
     }
-    table[PTX(3, va)] = space_entry(pa, prot);
-    side_expect(s, va, table[PTX(3, va)]);
+    return &table[PTX(3, va)];
+}
+
+void
+side_invalid(struct side *s, uint64_t va)
+{
+    *make_tables(s, va) = space_entry(frame_new(1), PROT_READ | PROT_WRITE) & ~PTE_P;
+    pte_sync();
+}
+
+void
+side_map(struct side *s, uint64_t va, uint64_t pa, int prot)
+{
+    uint64_t *entry = make_tables(s, va);
+
+    *entry = space_entry(pa, prot);
+    side_expect(s, va, *entry);
     pte_sync();
     s->model.pages = ++s->as.pages;
 }
