@@ -14,7 +14,7 @@
 int64_t
 sys_exit(const uint64_t arg[6])
 {
-    proc_exit(arg[0] & 0xff);
+    proc_exit((int)(arg[0] & 0xff));
 }
 
 int64_t

@@ -2,8 +2,8 @@
 # What is looked for stands in .clang-format and .clang-tidy. Nothing is built and nothing is changed;
 # `make format` puts the layout right.
 
-LAB ?= 2
-SOL ?= $(LAB)
+# The newest lab, be it a draft.
+LINT_LAB := $(lastword $(sort $(patsubst labs/lab%/lab.toml,%,$(wildcard labs/lab*/lab.toml))))
 
 CLANG_FORMAT ?= clang-format
 CLANG_TIDY ?= clang-tidy
@@ -18,15 +18,15 @@ LINT_HEADERS := $(sort $(wildcard inc/*.h inc/*/*.h kern/*.h lib/*.h labs/lab*/*
 
 # The Makefile's flags as far as clang knows them, for the target that the kernel has.
 LINT_KERNEL_FLAGS := --target=aarch64-linux-gnu -std=gnu17 -ffreestanding -nostdlibinc -mgeneral-regs-only \
-	-fno-strict-aliasing -Iinc -DLAB=$(LAB) -DSOL=$(SOL)
+	-fno-strict-aliasing -Iinc -DLAB=$(LINT_LAB) -DSOL=$(LINT_LAB)
 LINT_USER_FLAGS := $(filter-out -mgeneral-regs-only,$(LINT_KERNEL_FLAGS)) -Iuser/libc
-LINT_HOST_FLAGS = $(filter-out -W%,$(HOST_FLAGS)) -DLAB=$(LAB) -DSOL=$(SOL)
+LINT_HOST_FLAGS = $(filter-out -W%,$(HOST_FLAGS)) -DLAB=$(LINT_LAB) -DSOL=$(LINT_LAB)
 
 # Left out: comparing pointers to different objects, as linker.ld's symbols are to it (etext, end). It does not
 # know C11's _Noreturn.
 LINT_CPPCHECK_FLAGS := --enable=warning,performance,portability --std=c11 --platform=unix64 --inline-suppr \
 	--quiet --error-exitcode=1 --suppress=comparePointers -Iinc -D__aarch64__ -D__GNUC__=12 \
-	'-D_Noreturn=__attribute__((noreturn))' -DLAB=$(LAB) -DSOL=$(SOL)
+	'-D_Noreturn=__attribute__((noreturn))' -DLAB=$(LINT_LAB) -DSOL=$(LINT_LAB)
 
 .PHONY: lint lint-format lint-tidy-kernel lint-tidy-user lint-tidy-host lint-cppcheck format
 lint: lint-tidy-kernel lint-tidy-user lint-tidy-host lint-format lint-cppcheck
