@@ -406,7 +406,10 @@ proc_exit(int status)
 #endif
     p->status = status;
     p->state = PROC_ZOMBIE; /* its stack stays until another thread frees it */
-    wake_up(&proc_find(p->ppid)->child_ended);
+    struct proc *parent = proc_find(p->ppid);
+    if (!parent)
+        panic("process %d has no parent: exit_children left it behind", p->pid);
+    wake_up(&parent->child_ended);
     sched_end();
 }
 
