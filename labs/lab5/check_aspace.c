@@ -201,12 +201,21 @@ static struct {
     bool page_0, high;  /* it maps the first page, and those from 2^47 on */
 } by_map;
 
+/* If user_map has shared it. */
+static void
+one_user(uint64_t pa)
+{
+    while (page_refs(pa) > 1 && page_unshare(pa) > 0)
+        ;
+}
+
+static const uint64_t *map_frame;
 static int map_error;
 
 static void
 try_map(void *va)
 {
-    map_error = call_map((uint64_t)va, space_page(), PROT_READ);
+    map_error = call_map((uint64_t)va, map_frame, PROT_READ);
 }
 
 static bool
@@ -216,9 +225,14 @@ map_changes_nothing(int error, uint64_t va)
     uint64_t *entry = tree_entry(va, 3), entry_was = entry ? *entry : 0;
 
     was = space;
+    map_frame = space_page();
     bool right = !check_panics(try_map, (void *)va) && map_error == error
               && space.pages == was.pages && tree_entry(va, 3) == entry
               && (!entry || *entry == entry_was);
+    if (page_refs(V2P(map_frame)) == 0) {
+        pool_adopt(map_frame, ROLE_FREE, 0); /* it has freed the caller's */
+        right = false;
+    }
     space = was;
     if (entry)
         *entry = entry_was;
@@ -236,11 +250,15 @@ learn_user_map(void)
         by_map.counts = space_more_pages();
         entry = tree_entry(0x400000, 3);
         by_map.users = page_refs(V2P(page));
+        one_user(V2P(page));
         by_map.flags[space_prots[i]] = entry && *entry & PTE_P ? PTE_FLAGS(*entry) : 0;
         by_map.refuses_again &= map_changes_nothing(-EEXIST, 0x400000);
     }
-    by_map.page_0 = call_map(0, space_page(), PROT_READ) == 0;
-    by_map.high = call_map(1UL << 47, space_page(), PROT_READ) == 0;
+    const uint64_t *page_0 = space_page(), *high = space_page();
+    by_map.page_0 = call_map(0, page_0, PROT_READ) == 0;
+    by_map.high = call_map(1UL << 47, high, PROT_READ) == 0;
+    one_user(V2P(page_0));
+    one_user(V2P(high));
     space_start(1);
     by_map.refuses_none = map_changes_nothing(-ENOMEM, 0x400000);
     char *page = kalloc();
@@ -289,6 +307,7 @@ alloc_ok(uint64_t va, int prot)
     space_check(space_more_pages() == by_map.counts ? by_map.counts : 1);
     unsigned users = page_refs(PTE_ADDR(*entry));
     EXPECT(users == 1 || users == by_map.users, "the page has %u users, expected 1", users);
+    one_user(PTE_ADDR(*entry));
     allocated[nallocated++] = va;
     size_t left = drain();
     EXPECT(left == free - needed,
