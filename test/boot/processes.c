@@ -1,6 +1,6 @@
 /*
  * What processes and threads must survive: linked instead of kern/scratch.c by test_processes.py. The boot argument
- * try=NAME chooses one thing (all: everything here, one after the other); what was right says so, and at the end the
+ * try=NAME chooses one thing (all: everything here, one after the other; most: all but audit.c, which is of lab 5's kernel); what was right says so, and at the end the
  * machine is switched off.
  */
 #include "processes.h"
@@ -197,7 +197,8 @@ kill_everywhere(void)
     require(proc_kill(p->pid, SIGTERM) == 0 && proc_kill(p->pid, SIGKILL) == 0);
     int pid = p->pid;
     wait_us(MS);
-    require(p->state == PROC_ZOMBIE && !p->as.root && proc_kill(pid, SIGKILL) == -ESRCH);
+    require(p->state == PROC_ZOMBIE && !p->as.root);
+    require(proc_kill(pid, SIGKILL) == 0); /* too late, and no error, as on Linux */
     require(proc_wait(pid) == 128 + SIGTERM);
 
     pid = kthread_create(nothing, NULL, "thread");
@@ -383,7 +384,9 @@ scratch(void)
     if (!bootarg("try", name, sizeof(name)))
         return;
     for (size_t i = 0; i < ARRAY_SIZE(all_tries); i++)
-        run_some(all_tries[i], strcmp(name, "all") == 0 ? NULL : name);
+        if (all_tries[i] != audit_tries || strcmp(name, "most") != 0)
+            run_some(all_tries[i],
+                     strcmp(name, "all") == 0 || strcmp(name, "most") == 0 ? NULL : name);
     run_some(last_tries, name);
     uart_drain();
     power_off();
