@@ -3,8 +3,10 @@ little, and with each allocation that fails."""
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+import test_user
 from grade.machine import machine_name, qemu_binary
 from test_boot import sources
 from test_user import PROMPT, Console, make, on_linux
@@ -22,6 +25,19 @@ ONLY_HERE = ("programs",)   # of the scenarios: there it is the host's kernel th
 LAB = 6     # a draft for now
 VMALLOC_START = 0xffff008000000000
 KILLED = 137    # 128 + SIGKILL: the kernel had no memory for it
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """
+    One of these commands does as much as all of test_user's together. And what a shell starts in the background
+    ignores two signals: not so the programs that are tested here.
+    """
+    monkeypatch.setattr(test_user, "PATIENCE", 900.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGQUIT, before[1])
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +139,16 @@ def test_the_same_as_on_linux(kernel: Path, boot: Callable[[str], Console]) -> N
     before, wrong = warm(console, "racers 20"), []
     for line in [*SAME, *(f"scenario {name}" for name in scenarios if name not in ONLY_HERE)]:
         here, there = run(console, line), on_linux(kernel, line)
-        if here != there:
-            wrong.append(f"{line}: here {here}, on Linux {there}")
-        elif here[1] != 0:
-            wrong.append(f"{line}: {here}")
+        if here != there or here[1] != 0:
+            wrong += [f"{line}: status {here[1]} here, {there[1]} on Linux", *differences(here[0], there[0])]
         run(console, line)
     assert not wrong, "\n".join(wrong)
     after = settled(console, before)
     assert nothing_lost(before, after), "\n".join(guilty(kernel, console, ""))
+
+
+def differences(here: str, there: str) -> list[str]:
+    return [line for line in difflib.unified_diff(here.split("\n"), there.split("\n"), "here", "Linux", n=0, lineterm="")]
 
 
 def test_only_here(kernel: Path, boot: Callable[[str], Console]) -> None:
@@ -300,6 +318,6 @@ def test_failing_from_the_boot_on(kernel: Path, n: int) -> None:
         [qemu_binary(), "-M", machine_name(), "-display", "none", "-nodefaults", "-no-reboot", "-serial", "null",
          "-serial", "stdio", "-global", "bcm2837.enabled-cpus=1", "-kernel", kernel / "kernel8.img",
          "-append", f"mem=32M failnth={n} run=scenario,children"], stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=120).stdout
+        text=True, timeout=900).stdout
     assert "panic" not in said
     assert re.search(r"out of memory|all as it should be", said), said

@@ -5,10 +5,8 @@ TEST(kill_new, "a child that has not run yet")
 {
     for (int i = 0; i < 20; i++) {
         int pid;
-        CHILD(pid) {
-            for (;;)
-                ;
-        }
+        CHILD(pid)
+            spin();
         must(kill(pid, SIGKILL) == 0);
         must(status_of(pid) == KILLED(SIGKILL));
     }
@@ -18,21 +16,19 @@ TEST(kill_running, "a child that asks for nothing")
 {
     int pid;
 
-    CHILD(pid) {
-        for (;;)
-            ;
-    }
+    CHILD(pid)
+        spin();
     let_run(10);
-    must(kill(pid, SIGTERM) == 0 && status_of(pid) == KILLED(SIGTERM));
+    must(kill(pid, SIGKILL) == 0 && status_of(pid) == KILLED(SIGKILL));
 }
 
 TEST(kill_calling, "a child that makes system calls all the time")
 {
-    int pid;
+    int parent = (int)getpid(), pid;
 
     CHILD(pid) {
-        for (;;)
-            sched_yield();
+        while (getppid() == parent)
+            ;
     }
     let_run(10);
     must(kill(pid, SIGINT) == 0 && status_of(pid) == KILLED(SIGINT));
@@ -51,16 +47,18 @@ TEST(kill_sleeping, "a child that sleeps for a year")
 
 TEST(kill_waiting, "a child that waits for its own child")
 {
-    int pid, gate = sleeper(), sign = sleeper();
+    int pid, gate = sleeper(), sign = sleeper(), there = sleeper();
 
     CHILD(pid) {
         int child;
         CHILD(child) {
+            call(there);
             until_gone(gate);
             call(sign);
         }
         status_of(child);
     }
+    must(came(there));
     let_run(10);
     must(kill(pid, SIGHUP) == 0 && status_of(pid) == KILLED(SIGHUP));
     open_gate(gate); /* the grandchild goes on */
@@ -69,10 +67,10 @@ TEST(kill_waiting, "a child that waits for its own child")
 
 TEST(kill_forking, "a child that forks all the time")
 {
-    int pid;
+    int parent = (int)getpid(), pid;
 
     CHILD(pid) {
-        for (;;) {
+        while (getppid() == parent) {
             int child;
             CHILD(child)
                 ;
@@ -85,10 +83,10 @@ TEST(kill_forking, "a child that forks all the time")
 
 TEST(kill_mapping, "a child that maps, touches and unmaps all the time")
 {
-    int pid;
+    int parent = (int)getpid(), pid;
 
     CHILD(pid) {
-        for (;;) {
+        while (getppid() == parent) {
             char *p = pages(20, RW);
             mark(p, 20, 1);
             must(munmap(p, 20 * PAGE_SIZE) == 0);
@@ -98,19 +96,27 @@ TEST(kill_mapping, "a child that maps, touches and unmaps all the time")
     must(kill(pid, SIGKILL) == 0 && status_of(pid) == KILLED(SIGKILL));
 }
 
-TEST(kill_ended, "a child that has ended: its status stays what it was")
+TEST(kill_ended,
+     "a child that has ended is there until it is waited for, and what it is told changes nothing")
 {
-    int pid, gate = sleeper();
+    int pid = sleeper();
 
-    CHILD(pid) {
-        must(kill(gate, SIGUSR1) == 0);
-        exit(3);
-    }
-    must(came(gate));
+    call(pid);
     let_run(10);
-    must(kill(pid, SIGKILL) == 0 && kill(pid, 0) == 0);
-    must(status_of(pid) == EXITED(3));
-    must(kill(pid, SIGKILL) == -ESRCH);
+    must(kill(pid, SIGUSR1) == 0 && kill(pid, 0) == 0);
+    must(status_of(pid) == KILLED(SIGUSR1));
+    must(kill(pid, SIGKILL) == -ESRCH && kill(pid, 0) == -ESRCH);
+}
+
+TEST_HERE(kill_exited, "the status of a child that has exited stays what it was",
+          "it may not have got so far there")
+{
+    int pid;
+
+    CHILD(pid)
+        exit(3);
+    let_run(10);
+    must(kill(pid, SIGKILL) == 0 && status_of(pid) == EXITED(3));
 }
 
 TEST(kill_sister, "a child kills another one")
@@ -165,11 +171,13 @@ TEST(kill_not_inherited, "a signal is for one process, not for its children")
 
 TEST(kill_any_moment, "a hundred children, killed at a hundred different moments of their lives")
 {
+    int parent = (int)getpid();
+
     for (int i = 0; i < 100; i++) {
         int pid;
         CHILD(pid) {
             char *p = pages(4, RW);
-            for (uint64_t n = 0;; n++) {
+            for (uint64_t n = 0; getppid() == parent; n++) {
                 int child;
                 CHILD(child)
                     mark(p, 4, n);

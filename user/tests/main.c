@@ -7,7 +7,7 @@
  */
 #include "tests.h"
 
-#define PATIENCE 60 /* seconds that a test may take */
+#define PATIENCE 120 /* seconds that a test may take */
 
 /* The linker's, for the section of that name. */
 extern const struct test __start_tests[], __stop_tests[];
@@ -67,8 +67,13 @@ came(int pid)
 void
 until_gone(int pid)
 {
-    while (kill(pid, 0) == 0)
-        sched_yield();
+    const struct timespec moment = {0, 2000000};
+
+    for (int turns = 0; kill(pid, 0) == 0; turns++)
+        if (turns < 10)
+            sched_yield();
+        else
+            nanosleep(&moment, NULL);
 }
 
 void
@@ -86,6 +91,13 @@ let_run(int turns)
     while (turns-- > 0)
         sched_yield();
     nanosleep(&moment, NULL);
+}
+
+void
+spin(void)
+{
+    for (volatile uint64_t i = 0; i < 10000000000; i++)
+        ;
 }
 
 /* ---- Memory ---- */

@@ -259,12 +259,12 @@ chain(uint64_t *p, int left)
     must(*p == (uint64_t)left);
 }
 
-TEST(cow_chain, "a hundred generations live at the same time, with a page in common")
+TEST(cow_chain, "sixty generations live at the same time, with a page in common")
 {
     uint64_t *p = pages(1, RW);
 
     *p = 77;
-    chain(p, 100);
+    chain(p, 60);
 }
 
 TEST(cow_zero, "what was only read is zero for all, until somebody writes")

@@ -59,6 +59,9 @@ void open_gate(int pid);
 /* The others run for a while. */
 void let_run(int turns);
 
+/* Does nothing and asks for nothing, for a minute or so. */
+void spin(void);
+
 /* ---- Memory ---- */
 
 #define RW   (PROT_READ | PROT_WRITE)
