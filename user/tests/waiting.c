@@ -1,7 +1,9 @@
 /* wait4: whom it waits for, what it says, and what it refuses. */
 #include "tests.h"
 
-TEST(wait_reverse, "three children that end in reverse order are found in that order")
+/* Three children end in this order, and are found in it. */
+static void
+end_in_order(const int order[3])
 {
     int gate[3], pid[3], status;
 
@@ -12,12 +14,26 @@ TEST(wait_reverse, "three children that end in reverse order are found in that o
             until_gone(gate[i]);
             exit(10 + i);
         }
-    for (int i = 2; i >= 0; i--) {
+    for (int k = 0; k < 3; k++) {
+        int i = order[k];
         open_gate(gate[i]);
         must(wait4(-1, &status, 0, NULL) == pid[i]);
         must(status == EXITED(10 + i));
     }
     must(wait4(-1, &status, 0, NULL) == -ECHILD);
+}
+
+TEST(wait_reverse, "three children that end in reverse order are found in that order")
+{
+    end_in_order((const int[3]){2, 1, 0});
+}
+
+TEST(wait_order, "so they are in every other order")
+{
+    static const int orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
+        end_in_order(orders[i]);
 }
 
 TEST(wait_for_one, "who waits for one of five children gets that one, and the others later")
