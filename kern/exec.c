@@ -246,7 +246,7 @@ exec_load(struct aspace *as, const void *file, size_t size, const char *const ar
           const char *const envp[], struct exec_start *start)
 {
     struct elf elf;
-    struct stack stack;
+    struct stack stack = {0};
     int error = plan_stack(argv, envp, &stack);
 
 #if LAB >= 6
