@@ -6,6 +6,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -184,10 +185,16 @@ def another(kernel: Path) -> Iterator[Callable[[str], Console]]:
         one.close()
 
 
+def no_signal_ignored() -> None:
+    """What shells and nohup have ignored for those they start is not to be so for the programs tested here."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def on_linux(kernel: Path, line: str, typed: str = "") -> tuple[str, int]:
     program, *arguments = line.split()
     done = subprocess.run([*LINUX, kernel / "user" / program, *arguments], input=typed, text=True, timeout=PATIENCE,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=no_signal_ignored)
     output = re.sub(r"^qemu: uncaught target signal .*\n", "", done.stdout, flags=re.M)
     return output.rstrip("\n"), done.returncode if done.returncode >= 0 else 128 - done.returncode
 
@@ -253,7 +260,7 @@ def test_make_knows_what_the_image_is_made_of(tmp_path: Path) -> None:
         assert ("+ as  obj/programs.S\n" in said) == ("+ uld" in said)
         return set(re.findall(r"^\+ uld obj/user/(\w+)\.elf$", said, re.M))
 
-    programs = {path.stem for path in source.glob("user/*.c")} | {"attack"}
+    programs = set(names())
     assert linked() == programs and linked() == set()
     for changed, expected_of_it in (("user/hello.c", {"hello"}), ("user/attack/null_read.c", {"attack"}),
                                     ("user/libc/libc.h", programs), ("kern/main.c", set())):

@@ -6,7 +6,7 @@ BENCH_SOURCES = $(filter-out $(LATER_FILES) kern/scratch.c,$(sort $(wildcard ker
 
 .PHONY: bench bench-kernel
 bench: bench-kernel
-	@$(firstword $(PYTEST)) -B test/bench/bench.py $(BENCH_O)/kernel8.img
+	@$(firstword $(PYTEST)) -B test/bench/bench.py $(BENCH_O)/kernel8.img $(LAB)
 
 # The only program of this kernel: what processes cost (user.c).
 $(O)/user/bench.c.o: test/bench/user.c $(O)/flags
