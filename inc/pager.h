@@ -14,8 +14,10 @@ struct image {
     struct elf elf;
     unsigned users; /* address spaces; the last one takes the image with it */
     struct image *next;
-    size_t npages;   /* of all segments, one behind the other: those for which the file has something */
-    uint64_t page[]; /* physical addresses, each with one user more than mappings; 0: not asked for yet */
+    size_t
+        npages; /* of all segments, one behind the other: those for which the file has something */
+    uint64_t page
+        []; /* physical addresses, each with one user more than mappings; 0: not asked for yet */
 };
 
 /*

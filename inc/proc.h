@@ -15,9 +15,9 @@
 #include "trap.h"
 
 #if LAB >= 6
-#define NPROC   512 /* processes and threads at the same time */
+#define NPROC 512 /* processes and threads at the same time */
 #else
-#define NPROC   256 /* processes and threads at the same time */
+#define NPROC 256 /* processes and threads at the same time */
 #endif
 #define PID_MAX 32768
 
@@ -30,16 +30,16 @@ struct proc {
     int pid, ppid;
     char name[16];
 
-    struct proc *next;    /* on the run queue, or on a wait queue */
-    struct waitq *waits;  /* the queue that it sleeps on, or NULL */
-    uint64_t wake_at;     /* timer.c's: when it wants to be woken, or 0 */
+    struct proc *next;   /* on the run queue, or on a wait queue */
+    struct waitq *waits; /* the queue that it sleeps on, or NULL */
+    uint64_t wake_at;    /* timer.c's: when it wants to be woken, or 0 */
 
-    char *kstack;         /* STACK_SIZE bytes; NULL: boot_stack */
-    struct aspace as;     /* as.root is NULL: a kernel thread */
-    struct fpu fpu;       /* floating-point registers, while they are not in the core */
+    char *kstack;     /* STACK_SIZE bytes; NULL: boot_stack */
+    struct aspace as; /* as.root is NULL: a kernel thread */
+    struct fpu fpu;   /* floating-point registers, while they are not in the core */
 
-    int killed;           /* the signal that ends it before it goes back to EL0; 0: none */
-    int status;           /* of a zombie: 0 to 255, or 128 + signal */
+    int killed; /* the signal that ends it before it goes back to EL0; 0: none */
+    int status; /* of a zombie: 0 to 255, or 128 + signal */
 
     struct proc *children;    /* those whose ppid is this pid, the last one first ... */
     struct proc *sibling;     /* ... and the parent's next child */
@@ -52,7 +52,8 @@ current(void)
 {
     struct proc *p;
 
-    __asm__("mrs %0, tpidr_el1" : "=r"(p)); /* not volatile: it changes only where this thread sleeps */
+    __asm__("mrs %0, tpidr_el1"
+            : "=r"(p)); /* not volatile: it changes only where this thread sleeps */
     return p;
 }
 

@@ -12,7 +12,8 @@ struct context {
     uint64_t fp; /* x29 */
     uint64_t lr; /* x30: where it goes on */
     uint64_t sp;
-    uint64_t tpidr; /* TPIDR_EL0: the program's thread pointer; the kernel never touches it otherwise */
+    uint64_t
+        tpidr; /* TPIDR_EL0: the program's thread pointer; the kernel never touches it otherwise */
 };
 
 /*

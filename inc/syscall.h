@@ -10,7 +10,8 @@
 typedef int64_t syscall_fn(const uint64_t arg[6]);
 
 #define NSYSCALLS 512 /* numbers 0 to 511 */
-extern syscall_fn *const syscall_table[NSYSCALLS]; /* by number; NULL: there is no such system call (systable.c) */
+extern syscall_fn *const
+    syscall_table[NSYSCALLS]; /* by number; NULL: there is no such system call (systable.c) */
 
 /*
  * ---- Lab 5's exercises, in syscall.c ----

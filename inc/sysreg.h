@@ -45,7 +45,7 @@
 #define TCR_EL1_VALUE ((16 << 0) | (16 << 16) | (TCR_WALK << 8) | (TCR_WALK << 24) | (2 << 30))
 #define TCR_IPS_SHIFT 32
 #if LAB >= 5
-#define TCR_AS_SHIFT  36 /* ASIDs have 16 bits, not 8 */
+#define TCR_AS_SHIFT 36 /* ASIDs have 16 bits, not 8 */
 #endif
 
 #if LAB >= 5

@@ -81,10 +81,16 @@ icache_sync(const void *page)
 {
     for (uint64_t offset = 0; offset < PGSIZE; offset += 64)
         tlb_asm("dc cvau, %0" : : "r"((uint64_t)page + offset) : "memory");
-    tlb_asm("dsb ish" : : : "memory"); /* the data is there before any instruction line is dropped ... */
+    tlb_asm("dsb ish"
+            :
+            :
+            : "memory"); /* the data is there before any instruction line is dropped ... */
     for (uint64_t offset = 0; offset < PGSIZE; offset += 64)
         tlb_asm("ic ivau, %0" : : "r"((uint64_t)page + offset) : "memory");
-    tlb_asm("dsb ish; isb" : : : "memory"); /* ... and they are, before anything of the page is fetched */
+    tlb_asm("dsb ish; isb"
+            :
+            :
+            : "memory"); /* ... and they are, before anything of the page is fetched */
     (void)page;
 }
 #endif

@@ -16,15 +16,15 @@
  *   3fff0000    the stack, USER_STACK_SIZE
  *   40000000    free, up to USER_TOP
  */
-#define USER_MIN        PGSIZE      /* page 0 is never mapped: NULL faults */
-#define USER_TOP        (1UL << 48) /* the end of TTBR0's half */
-#define USER_STACK_TOP  0x40000000UL
+#define USER_MIN       PGSIZE      /* page 0 is never mapped: NULL faults */
+#define USER_TOP       (1UL << 48) /* the end of TTBR0's half */
+#define USER_STACK_TOP 0x40000000UL
 #if LAB >= 6
 #define USER_STACK_SIZE 0x800000UL
 #else
 #define USER_STACK_SIZE 0x10000UL
 #endif
-#define USER_MMAP_TOP   (USER_STACK_TOP - USER_STACK_SIZE - PGSIZE)
+#define USER_MMAP_TOP (USER_STACK_TOP - USER_STACK_SIZE - PGSIZE)
 
 enum vma_kind { VMA_FILE, VMA_HEAP, VMA_ANON, VMA_STACK }; /* program, brk, mmap, stack */
 

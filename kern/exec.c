@@ -43,8 +43,8 @@ static int
 load_segment(struct aspace *as, const char *file, const struct elf_segment *s)
 {
     (void)file;
-    return vma_add(as, ROUNDDOWN(s->va, PGSIZE), ROUNDUP(s->va + s->memsz, PGSIZE), vma_rights(s->prot),
-                   VMA_FILE);
+    return vma_add(as, ROUNDDOWN(s->va, PGSIZE), ROUNDUP(s->va + s->memsz, PGSIZE),
+                   vma_rights(s->prot), VMA_FILE);
 }
 #else
 /*

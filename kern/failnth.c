@@ -35,11 +35,11 @@ fails(void)
     return ++calls == wanted;
 }
 
-#define WRAP(type, name, parameter, argument) \
-    type __real_##name(parameter);            \
-    type __wrap_##name(parameter);            \
-    type __wrap_##name(parameter)             \
-    {                                         \
+#define WRAP(type, name, parameter, argument)         \
+    type __real_##name(parameter);                    \
+    type __wrap_##name(parameter);                    \
+    type __wrap_##name(parameter)                     \
+    {                                                 \
         return fails() ? 0 : __real_##name(argument); \
     }
 

@@ -11,7 +11,7 @@
 #include "pagefault.h"
 #endif
 
-#define ABORT_STATUS(esr) ((esr) & 0x3f) /* fault status code (ARM ARM D13.2.37) */
+#define ABORT_STATUS(esr) ((esr)&0x3f) /* fault status code (ARM ARM D13.2.37) */
 #define ABORT_ALIGNMENT   0x21
 #define ABORT_EXTERNAL    0x10
 #if LAB >= 6
@@ -53,8 +53,8 @@ signal_for(uint64_t esr)
     case EC_IABORT_LOW:
     case EC_DABORT_LOW:
         return ABORT_STATUS(esr) == ABORT_ALIGNMENT || ABORT_STATUS(esr) == ABORT_EXTERNAL
-                   ? SIGBUS
-                   : SIGSEGV;
+                 ? SIGBUS
+                 : SIGSEGV;
     case EC_PC:
     case EC_SP:
         return SIGBUS;

@@ -103,7 +103,8 @@ jobs_boot(void)
         return false;
 #if LAB >= 6
     uint64_t failing;
-    if (bootarg_number("failnth", &failing) && !proc_trouble()) /* the kernel's own threads are there before */
+    if (bootarg_number("failnth", &failing)
+        && !proc_trouble()) /* the kernel's own threads are there before */
         failnth_set(failing);
 #endif
     for (char *at = line; at && n < JOBS_MAX; n++) {

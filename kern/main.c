@@ -43,7 +43,7 @@ main(uint64_t firmware)
 #endif
 #endif
 #if LAB >= 5
-    proc_init(); /* all of this is thread 0 from here on */
+    proc_init();       /* all of this is thread 0 from here on */
     if (jobs_boot()) { /* a program was asked for: that was all */
         uart_drain();
         power_off();

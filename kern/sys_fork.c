@@ -36,7 +36,8 @@ sys_wait4(const uint64_t arg[6])
         return -EINVAL;
     if (pid == INT32_MIN) /* it has no positive counterpart, which would be a group */
         return -ESRCH;
-    if (((uint32_t)arg[2] & (__WALL | __WCLONE)) == __WCLONE) /* only children that fork has not made */
+    if (((uint32_t)arg[2] & (__WALL | __WCLONE))
+        == __WCLONE) /* only children that fork has not made */
         return -ECHILD;
     int64_t ended = wait_child(pid, (int)arg[2], &status);
     if (ended <= 0)

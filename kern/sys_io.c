@@ -9,7 +9,7 @@
 #include "uaccess.h"
 #include "uapi/uio.h"
 
-#define CHUNK 128         /* bytes copied at once */
+#define CHUNK  128        /* bytes copied at once */
 #define IO_MAX 0x7ffff000 /* bytes that one call moves at most, as on Linux */
 
 static bool

@@ -21,8 +21,8 @@
 #include "uaccess.h"
 #endif
 
-#define ESR_WNR        (1u << 6)  /* data aborts: a write */
-#define ESR_FNV        (1u << 10) /* aborts: FAR is not valid */
+#define ESR_WNR (1u << 6)  /* data aborts: a write */
+#define ESR_FNV (1u << 10) /* aborts: FAR is not valid */
 
 /* What an exception class means; NULL: one that the manual does not define, or not for this core. */
 static const char *const class_names[64] = {

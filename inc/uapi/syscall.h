@@ -31,13 +31,13 @@
 #define SYS_brk             214
 #define SYS_munmap          215
 #if LAB >= 6
-#define SYS_clone           220
-#define SYS_execve          221
+#define SYS_clone  220
+#define SYS_execve 221
 #endif
-#define SYS_mmap            222
-#define SYS_mprotect        226
+#define SYS_mmap     222
+#define SYS_mprotect 226
 #if LAB >= 6
-#define SYS_wait4           260
+#define SYS_wait4 260
 #endif
 
 #endif
