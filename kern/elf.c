@@ -153,7 +153,7 @@ loaded_at(const struct elf *elf, uint64_t offset, uint64_t n)
 static const char *
 read_file(const char *file, size_t size, uint64_t limit, struct elf *elf)
 {
-    struct file_header h;
+    struct file_header h = {0};
 
     if (size < sizeof(h))
         return "shorter than its header";

@@ -162,9 +162,9 @@ clock_by_instructions(void)
     __asm__ volatile("isb"); /* from here on it counts */
     uint64_t before = read_sysreg(pmevcntr0_el0);
     __asm__ volatile("isb");
-    bool counts = read_sysreg(pmevcntr0_el0) != before;
+    uint64_t after = read_sysreg(pmevcntr0_el0);
     write_sysreg(pmcntenclr_el0, 1);
-    return counts;
+    return after != before;
 }
 
 static void
