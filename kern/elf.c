@@ -162,7 +162,7 @@ read_file(const char *file, size_t size, uint64_t limit, struct elf *elf)
 
     *elf = (struct elf){.entry = h.entry, .phnum = h.phnum};
     for (size_t i = 0; !wrong && i < h.phnum; i++) {
-        struct program_header p;
+        struct program_header p = {0};
         memcpy(&p, file + h.phoff + i * sizeof(p), sizeof(p));
         if (p.type == PT_INTERP)
             wrong = "linked dynamically: link it with -static";
