@@ -66,3 +66,4 @@ $(O)/programs.S.o: $(O)/programs.S $(O)/flags $(PROGRAM_FILES)
 	$(Q)$(CC) $(filter-out -g,$(CFLAGS)) -c -o $@ $<
 
 LAB_HELP += ; echo 'make programs     build what is in user/, and leave the kernel alone'
+LAB_HELP += ; echo 'make DEBUG=1 qemu looks at all page tables at every switch, too (audit in the monitor)'
