@@ -452,8 +452,8 @@ cow_works(void)
     const uint64_t *entry = side_entry(&parent, va);
     uint64_t is = entry ? *entry : 0;
     return result == 0 && is == entry_for(PTE_ADDR(is), READ_WRITE, is) && PTE_ADDR(is) != pa
-        && page_owned(PTE_ADDR(is)) && memcmp(P2V(PTE_ADDR(is)), P2V(pa), PGSIZE) == 0
-        && parent.as.pages == 1;
+        && page_owned(PTE_ADDR(is)) && page_refs(PTE_ADDR(is)) == 1 && page_refs(pa) == 1
+        && memcmp(P2V(PTE_ADDR(is)), P2V(pa), PGSIZE) == 0 && parent.as.pages == 1;
 }
 
 /* An access that v allows; with a bias to writing. */

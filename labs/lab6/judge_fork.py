@@ -10,8 +10,8 @@ from grade.blocks import signed
 from grade.el0 import FP_OPEN, Own
 from grade.guest import Guest
 from grade.order import CLEARED, GONE, INVALIDATED, MAPPED, VISIBLE, Live, Order
-from grade.spaces import (ALLOCATORS, EBUSY, ENOMEM, EXEC, FILE, READ, STACK, TOP, USERS_MAX, WRITE, Memory, Side, failing,
-                          leaf, name, rights, users_of, writable)
+from grade.spaces import (ALLOCATORS, EBUSY, ENOMEM, EXEC, FILE, IMAGE_USERS, READ, STACK, TOP, USERS_MAX, WRITE, Memory, Side,
+                          failing, leaf, name, rights, users_of, writable)
 from grade.tree import RO, Few
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 
@@ -32,6 +32,7 @@ class Family:
         self.m, self.g, self.rng = m, m.g, m.rng
         rng = m.rng
         self.parent = Side(m, "from", rng.getrandbits(64), (rng.getrandbits(48), rng.getrandbits(48)))
+        self.parent.set("image", m.g.push(bytes(IMAGE_USERS) + struct.pack("<Q", 1)))
         self.children: list[Side] = []
 
     # --- making it -------------------------------------------------------
@@ -137,7 +138,8 @@ class Family:
         self.m.check(*sides, ignore=ignore, objects=objects)
 
     def tables(self) -> int:
-        return len(self.parent.read()[1]) - 1
+        """How many tables a copy needs."""
+        return len({(level, va >> 48 - 9 * level) for va in self.parent.entries for level in (1, 2, 3)})
 
 
 def need_aspace_copy(m: Memory) -> None:

@@ -100,7 +100,7 @@ const struct vma *side_range_of(const struct side *s, uint64_t va);
 void sides_check(uint64_t ignore);
 #define ATTRIBUTES (~(PTE_ADDR_MASK | PTE_P)) /* all but where it leads, and whether it does */
 
-/* How many tables a side has below its root. */
+/* How many tables below its root a side cannot do without. */
 size_t side_tables(const struct side *s);
 
 /* How many objects of kmalloc's are in use. */

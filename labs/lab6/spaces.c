@@ -392,21 +392,16 @@ side_entry(const struct side *s, uint64_t va)
     return &table[PTX(3, va)];
 }
 
-static size_t
-tables_below(const uint64_t *table, int level)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < NPTE && level < 3; i++)
-        if (table[i] & PTE_P)
-            n += 1 + tables_below(P2V(PTE_ADDR(table[i])), level + 1);
-    return n;
-}
-
 size_t
 side_tables(const struct side *s)
 {
-    return tables_below(s->as.root, 0);
+    size_t n = 0;
+
+    for (int level = 1; level <= 3; level++)
+        for (size_t i = 0; i < s->nleaves; i++)
+            n += i == 0
+              || s->leaf[i].va >> PTXSHIFT(level - 1) != s->leaf[i - 1].va >> PTXSHIFT(level - 1);
+    return n;
 }
 
 /* ---- comparing ---- */
