@@ -427,20 +427,21 @@ def protect_nothing(s: Space, va: int, why: str) -> None:
 def judge_user_protect(g: Guest, rng: random.Random) -> None:
     need_user_pte(g)
     s = Space(g, rng)
-    for _ in range(4):
-        s.put(s.place(), rng.choice(PROTS))
-    va = rng.choice((0, LAST))
-    s.put(va, READ | WRITE)
-    before = READ | WRITE
-    pairs = [(a, b) for a in PROTS for b in PROTS]
-    for a, b in rng.sample(pairs, 20):
-        if a != before:
-            protect_ok(s, va, before, a)
-        protect_ok(s, va, a, b)
-        before = b
+    now: dict[int, int] = {}
+    for va in (0, LAST, s.place(), s.place()):
+        for at in (va, va + PGSIZE, va - PGSIZE):       # with its neighbours
+            if 0 <= at <= LAST and at not in now:
+                now[at] = rng.choice(PROTS)
+                s.put(at, now[at])
+    for a, b in rng.sample([(a, b) for a in PROTS for b in PROTS], 20):
+        va = rng.choice(list(now))
+        for prot in (a, b):
+            protect_ok(s, va, now[va], prot)
+            now[va] = prot
+    va = rng.choice(list(now))
     for prot in (READ | WRITE, READ | EXEC, READ | WRITE, 0, EXEC, READ):
-        protect_ok(s, va, before, prot, closely=True)
-        before = prot
+        protect_ok(s, va, now[va], prot, closely=True)
+        now[va] = prot
     for _ in range(3):
         protect_nothing(s, s.place(), "where nothing is mapped")
     protect_nothing(s, s.place() ^ 5 << 39, "where there is no table")
