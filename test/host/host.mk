@@ -50,7 +50,7 @@ test_ram_FLAGS := -DLAB=3 -DSOL=3
 
 fuzz_vm_SRCS := $(test_vm_SRCS)
 fuzz_vm_HELPERS := $(test_vm_HELPERS)
-fuzz_vm_FLAGS := $(machine_FLAGS)
+fuzz_vm_FLAGS := $(machine_FLAGS) -O2
 fuzz_vm_LIBS := $(machine_LIBS)
 fuzz_vm_ARGS := -max_len=600 -len_control=0
 fuzz_vm_RUNS := 60000
