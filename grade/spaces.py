@@ -18,17 +18,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from grade.aspace import attributes, rights
 from grade.blocks import signed
 from grade.buddy import LINK, SHARED as SHARED_STATE, USED as USED_STATE, Pmm, listed_pages, memory
 from grade.gdb import PC, SP
 from grade.guest import Guest, Stuck
 from grade.machine import Stop
-from grade.tree import ADDED, NG, PXN, RO, TABLE, USER, UXN, ZERO, poison_free, take
+from grade.tree import ADDED, RO, TABLE, ZERO, poison_free, take
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, V2P, Disagree, is_table
 
 ENOMEM, EFAULT, EBUSY = -12, -14, -16
 ERRORS = {ENOMEM: "-ENOMEM", EFAULT: "-EFAULT", EBUSY: "-EBUSY", -2: "-ENOENT", -17: "-EEXIST", -22: "-EINVAL"}
-READ, WRITE, EXEC = 1, 2, 4
 FILE, HEAP, ANON, STACK = range(4)              # inc/vma.h
 ASPACE = struct.Struct("<7Q")                   # inc/aspace.h
 FIELDS = ("root", "asid", "vmas", "brk_start", "brk", "pages", "image")
@@ -48,16 +48,6 @@ SPAN, SLAB = struct.Struct("<6Q"), struct.Struct("<64x Q 6I Q Q Q")     # inc/sl
 
 def name(error: int) -> str:
     return ERRORS.get(error, str(error))
-
-
-def rights(prot: int) -> str:
-    words = [word for bit, word in ((READ, "PROT_READ"), (WRITE, "PROT_WRITE"), (EXEC, "PROT_EXEC")) if prot & bit]
-    return " | ".join(words) or "PROT_NONE"
-
-
-def attributes(prot: int) -> int:
-    """What inc/aspace.h wants user_pte to return."""
-    return NG | PXN | (USER if prot else 0) | (0 if prot & WRITE else RO) | (0 if prot & EXEC else UXN)
 
 
 def leaf(pa: int, prot: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import grading
 
 from grade import lab as labs
-from grade import spaces
+from grade import aspace, spaces
 
 ROOT = grading.ROOT
 LAYOUT = r"""
@@ -62,9 +62,9 @@ def test_layout(tmp_path: Path) -> None:
 def test_attributes_are_those_of_the_contract() -> None:
     """inc/aspace.h, user_pte."""
     for prot in (0, 1, 2, 3, 4, 5):
-        entry = spaces.attributes(prot)
+        entry = aspace.attributes(prot)
         assert bool(entry & 1 << 6) == (prot != 0)
-        assert bool(entry & 1 << 7) == (not prot & spaces.WRITE)
-        assert bool(entry & 1 << 54) == (not prot & spaces.EXEC)
+        assert bool(entry & 1 << 7) == (not prot & aspace.WRITE)
+        assert bool(entry & 1 << 54) == (not prot & aspace.EXEC)
         assert entry & 1 << 11 and entry & 1 << 53
-        assert spaces.writable(spaces.leaf(0x1000, prot)) == bool(prot & spaces.WRITE)
+        assert spaces.writable(spaces.leaf(0x1000, prot)) == bool(prot & aspace.WRITE)

@@ -177,7 +177,8 @@ outcome_name(const struct outcome *o)
     char *at = text[turn++ % 2];
 
     snprintf(at, sizeof(text[0]), "returns %s, %s (%lu mapped, as->pages %lu), attributes 0x%lx",
-             error_name(o->result), maps[o->maps], o->leaves, o->pages, o->flags);
+             error_name(o->result), maps[o->maps], (unsigned long)o->leaves,
+             (unsigned long)o->pages, o->flags);
     return at;
 }
 

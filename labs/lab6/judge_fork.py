@@ -6,12 +6,13 @@ from __future__ import annotations
 import random
 import struct
 
+from grade.aspace import EXEC, READ, WRITE, rights
 from grade.blocks import signed
 from grade.el0 import FP_OPEN, Own
 from grade.guest import Guest
 from grade.order import CLEARED, GONE, INVALIDATED, MAPPED, VISIBLE, Live, Order
-from grade.spaces import (ALLOCATORS, EBUSY, ENOMEM, EXEC, FILE, IMAGE_USERS, READ, STACK, TOP, USERS_MAX, WRITE, Memory, Side,
-                          failing, leaf, name, rights, users_of, writable)
+from grade.spaces import (ALLOCATORS, EBUSY, ENOMEM, FILE, IMAGE_USERS, STACK, TOP, USERS_MAX, Memory, Side, failing, leaf,
+                          name, users_of, writable)
 from grade.tree import RO, Few
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 

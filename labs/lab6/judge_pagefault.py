@@ -7,12 +7,13 @@ import random
 import struct
 from dataclasses import dataclass
 
+from grade.aspace import EXEC, READ, WRITE, rights
 from grade.blocks import signed
 from grade.guest import Guest
-from grade.order import CLEARED, GONE, INVALIDATED, MAPPED, VISIBLE, Live, Order, Owners
-from grade.spaces import (ALLOCATORS, ANON, EBUSY, EFAULT, ENOMEM, EXEC, FILE, HEAP, QUIET, READ, STACK, TOP, USERS_MAX, VMA, WRITE,
-                          Memory, Side, attributes, failing, leaf, name, rights, users_of, watched, writable)
-from grade.tree import ADDED, RO, ZERO, Few, poison_free
+from grade.order import CLEARED, GONE, MAPPED, Live, Order, Owners
+from grade.spaces import (ALLOCATORS, ANON, EFAULT, ENOMEM, FILE, HEAP, QUIET, STACK, TOP, USERS_MAX, VMA, Memory, Side,
+                          failing, leaf, name, users_of, watched, writable)
+from grade.tree import ADDED, ZERO, Few
 from grade.view import ADDRESS, KERNBASE, M64, PGSIZE, P2V, Disagree
 
 KINDS = ("VMA_FILE", "VMA_HEAP", "VMA_ANON", "VMA_STACK")

@@ -103,8 +103,9 @@ void sides_check(uint64_t ignore);
 /* How many tables below its root a side cannot do without. */
 size_t side_tables(const struct side *s);
 
-/* How many objects of kmalloc's are in use. */
+/* How many objects of kmalloc's are in use; if they can be counted in this kernel. */
 size_t objects_in_use(void);
+bool objects_countable(void);
 
 /* Words for an access; for a kind of range. */
 const char *access_name(int access);

@@ -160,27 +160,70 @@ check_frame(const struct frame *f)
 
 /* ---- objects ---- */
 
-/* As many as a check has ranges, without a page for any: the chunk that the last one is in stays. */
-#define OBJECTS 64
-static void *anchor;
+/*
+ * As many as a check has ranges, without a page for any: some of them are anchors, so that no chunk goes. With DEBUG=1 and SAN=1
+ * there is more around an object, and who frees one has it wait for a while (heapdebug.c).
+ */
+#if defined(DEBUG) || defined(SAN)
+#define OBJECTS     2000
+#define OBJECT_SIZE (sizeof(struct vma) + 64)
+#define COUNTABLE   false
+#else
+#define OBJECTS     80
+#define OBJECT_SIZE sizeof(struct vma)
+#define COUNTABLE   (!KMALLOC_HEAP)
+#endif
+
+#define ANCHORS 16 /* one object in so many; a chunk has more */
+
+static struct object {
+    struct object *next;
+} * anchors;
+
+static void
+objects_free(struct object *o)
+{
+    while (o) {
+        struct object *next = o->next;
+        kmfree(o);
+        o = next;
+    }
+}
 
 static void
 objects_warm(void)
 {
-    void *object[OBJECTS];
+    struct object *others = NULL;
 
-    if (anchor)
+    if (anchors)
         return;
     for (size_t i = 0; i < OBJECTS; i++) {
-        object[i] = kmalloc(sizeof(struct vma));
-        EXPECT(object[i],
+        struct object *o = kmalloc(OBJECT_SIZE), **list = i % ANCHORS == 0 ? &anchors : &others;
+        EXPECT(o,
                "kmalloc(%lu) returned NULL with memory free: write kmalloc in kern/slab.c first "
                "(lab 4)",
-               sizeof(struct vma));
+               OBJECT_SIZE);
+        o->next = *list;
+        *list = o;
     }
-    for (size_t i = 0; i + 1 < OBJECTS; i++)
-        kmfree(object[i]);
-    anchor = object[OBJECTS - 1];
+    objects_free(others);
+}
+
+/* What waits is free from here on, if there is memory to say so with: a cache is destroyed. */
+static void
+objects_settle(void)
+{
+#if defined(DEBUG) || defined(SAN)
+    struct slab *none = watched_slab_create("none", 16, 16);
+    if (none)
+        watched_slab_destroy(none);
+#endif
+}
+
+bool
+objects_countable(void)
+{
+    return COUNTABLE;
 }
 
 size_t
@@ -235,9 +278,9 @@ sides_end(void)
         give_back();
     else
         pool_end();
-    if (last && anchor) {
-        kmfree(anchor);
-        anchor = NULL;
+    if (last) {
+        objects_free(anchors);
+        anchors = NULL;
     }
     for (size_t i = 0; i < ARRAY_SIZE(sides); i++)
         forget_ranges(sides[i]);
@@ -265,6 +308,8 @@ sides_start(size_t free_pages)
     for (size_t i = 0; i < ARRAY_SIZE(sides); i++)
         forget_ranges(sides[i]);
     frames_forget();
+    objects_settle();
+    slabs_trim(); /* from here on no page comes from a cache that the pool does not know */
     pool_start(free_pages);
     check_finally(sides_end);
     for (size_t i = 0; i < ARRAY_SIZE(sides); i++)
