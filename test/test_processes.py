@@ -120,9 +120,10 @@ def test_everything_is_tried(tried: str) -> None:
     assert re.findall(r"^try: (\w+)$", tried, re.M) == TRIES
 
 
-@pytest.mark.skipif(LAST == LAB, reason="there is no later lab yet")
 def test_what_must_go_well_in_later_labs(tmp_path: Path) -> None:
-    said = boot(made(tmp_path / "obj", lab=LAST), "try=most mem=32M")
+    """In the newest, be it a draft."""
+    newest = max(labs.load(ROOT))
+    said = boot(made(tmp_path / "obj", lab=newest), "try=most mem=32M")
     assert re.findall(r"^right: (\w+)$", said, re.M) == [what for what in TRIES if what != "audit"], said[-3000:]
 
 
