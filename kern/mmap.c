@@ -150,10 +150,10 @@ as_protect(struct aspace *as, uint64_t start, uint64_t stop, int prot)
     if (error)
         return error;
     const uint64_t *entry;
-    for (uint64_t va = start; (entry = next_entry(as, &va, stop)) != NULL; va += PGSIZE)
+    for (uint64_t va = start; !error && (entry = next_entry(as, &va, stop)) != NULL; va += PGSIZE)
         if (*entry & PTE_P)
-            user_protect(as, va, rights_of(PTE_ADDR(*entry), prot));
-    return 0;
+            error = user_protect(as, va, rights_of(PTE_ADDR(*entry), prot));
+    return error;
 }
 
 /* ---- In place of what is there ---- */

@@ -189,7 +189,7 @@ space_FLAGS := -DLAB=5 -DSOL=5 -O2 -include test/host/space.h
 test_mmap_SRCS := kern/mmap.c $(space_SRCS)
 test_mmap_HELPERS := $(space_HELPERS)
 test_mmap_FLAGS := $(space_FLAGS)
-test_mmap_LIBS := -Wl,--wrap=user_alloc
+test_mmap_LIBS := -Wl,--wrap=user_alloc -Wl,--wrap=user_protect
 
 test_elf_SRCS := kern/elf.c lib/string.c
 test_elf_HELPERS := test/host/elf_file.c test/host/report.c

@@ -818,14 +818,22 @@ in_place_of_what_is_there(void **state)
 // NOLINTBEGIN(bugprone-reserved-identifier): the linker chose these names
 int __real_user_alloc(struct aspace *space, uint64_t va, int prot);
 int __wrap_user_alloc(struct aspace *space, uint64_t va, int prot);
+int __real_user_protect(struct aspace *space, uint64_t va, int prot);
+int __wrap_user_protect(struct aspace *space, uint64_t va, int prot);
 // NOLINTEND(bugprone-reserved-identifier)
 
-static uint64_t refused; /* user_alloc refuses this page */
+static uint64_t refused; /* user_alloc and user_protect refuse this page */
 
 int
 __wrap_user_alloc(struct aspace *space, uint64_t va, int prot)
 {
     return va == refused ? -EEXIST : __real_user_alloc(space, va, prot);
+}
+
+int
+__wrap_user_protect(struct aspace *space, uint64_t va, int prot)
+{
+    return va == refused ? -ENOENT : __real_user_protect(space, va, prot);
 }
 
 static void
@@ -844,10 +852,16 @@ with_broken_exercises(void **state)
     assert_int_equal(do_mmap(&as, va, 4 * PGSIZE, RW, 0x32), -EEXIST);
     check();
     refused = 0;
+    assert_int_equal(mmap_at(va, 2, RW, 0), va);
+    refused = va + PGSIZE;
+    assert_int_equal(do_mprotect(&as, va, 2 * PGSIZE, RW), -ENOENT);
+    refused = 0;
+    assert_int_equal(munmap_at(va, 2), 0);
+    check();
 
     /* A range without its pages, and even without a table. */
     assert_int_equal(vma_add(&as, 1UL << 40, (1UL << 40) + 2 * PGSIZE, RW, VMA_ANON), 0);
-    assert_int_equal(do_mprotect(&as, 1UL << 40, PGSIZE, PROT_READ), -ENOENT);
+    assert_int_equal(do_mprotect(&as, 1UL << 40, PGSIZE, PROT_READ), 0);
     assert_int_equal(do_mmap(&as, 1UL << 40, PGSIZE, RW, 0x32), 1UL << 40);
     assert_int_equal(do_munmap(&as, 1UL << 40, 2 * PGSIZE), 0);
     check();
