@@ -240,7 +240,7 @@ job_vm(const char *argument)
     }
     struct vmiter it = vmiter_at(p->as.root, 0);
     while (vmiter_ok(&it)) {
-        uint64_t from = it.va, to = it.va, flags = PTE_FLAGS(*it.pte);
+        uint64_t from = it.va, flags = PTE_FLAGS(*it.pte), to = from;
         while (continues(&it, to, flags)) {
             to += vmiter_size(&it);
             vmiter_next(&it);

@@ -10,15 +10,19 @@
 static void
 expect_status(struct proc *p, int status, int killed)
 {
+    const char *bytes = (const char *)p;
+    char before[sizeof(*p)];
+
     p->status = status;
     p->killed = killed;
-    struct proc before = *p;
+    memcpy(before, bytes, sizeof(before));
     int expected = killed ? killed : status << 8;
 
     check_doing("wait_status(p), where p->status is %d and p->killed is %d", status, killed);
     int found = wait_status(p);
     EXPECT(found == expected, "expected 0x%x, found 0x%x", expected, found);
-    EXPECT(memcmp(p, &before, sizeof(*p)) == 0, "expected *p to stay as it is, found it changed");
+    EXPECT(memcmp(before, bytes, sizeof(before)) == 0,
+           "expected *p to stay as it is, found it changed");
 }
 
 /* All other fields of *p mean nothing for it. */

@@ -220,7 +220,7 @@ take(size_t *n, size_t i)
 {
     struct proc *p = child[i];
 
-    memmove(child + i, child + i + 1, (--*n - i) * sizeof(child[0]));
+    memmove(child + i, child + i + 1, (--*n - i) * sizeof(struct proc *));
     return p;
 }
 

@@ -39,8 +39,8 @@
 
 /* A program, the status that it must end with, and what became of it. */
 struct job {
-    int status;
     const char *argv[5];
+    int status;
     int pid; /* 0: it has been waited for */
 };
 
@@ -520,18 +520,18 @@ static void
 run_many(void)
 {
     static const struct job many[] = {
-        {0, {"forks", "4"}, 0},
-        {0, {"forks", "3"}, 0},
-        {0, {"forks", "2"}, 0},
-        {0, {"forks", "3", "leave"}, 0},
-        {0, {"alloc", "one", "60"}, 0},
-        {0, {"regs", "100", "77"}, 0},
-        {0, {"memory"}, 0},
-        {0, {"heap", "60"}, 0},
-        {200, {"exit", "200"}, 0},
-        {128 + SIGTERM, {"exit", "-15"}, 0},
-        {128 + SIGSEGV, {"attack", "text_write"}, 0},
-        {128 + SIGSEGV, {"attack", "null_write"}, 0},
+        {{"forks", "4"}, 0, 0},
+        {{"forks", "3"}, 0, 0},
+        {{"forks", "2"}, 0, 0},
+        {{"forks", "3", "leave"}, 0, 0},
+        {{"alloc", "one", "60"}, 0, 0},
+        {{"regs", "100", "77"}, 0, 0},
+        {{"memory"}, 0, 0},
+        {{"heap", "60"}, 0, 0},
+        {{"exit", "200"}, 200, 0},
+        {{"exit", "-15"}, 128 + SIGTERM, 0},
+        {{"attack", "text_write"}, 128 + SIGSEGV, 0},
+        {{"attack", "null_write"}, 128 + SIGSEGV, 0},
     };
 
     run_together(many, ARRAY_SIZE(many));
@@ -541,10 +541,10 @@ run_many(void)
 static void
 run_killed(void)
 {
-    static const struct job trees[] = {{ANY, {"forks", "4"}, 0},
-                                       {ANY, {"forks", "3"}, 0},
-                                       {ANY, {"forks", "3"}, 0},
-                                       {0, {"forks", "2"}, 0}};
+    static const struct job trees[] = {{{"forks", "4"}, ANY, 0},
+                                       {{"forks", "3"}, ANY, 0},
+                                       {{"forks", "3"}, ANY, 0},
+                                       {{"forks", "2"}, 0, 0}};
 
     begin(trees, ARRAY_SIZE(trees));
     for (int i = 0; i < 6; i++) {
@@ -560,10 +560,10 @@ run_killed(void)
 static void
 run_out_of_memory(void)
 {
-    static const struct job racers[] = {{ANY, {"forks", "4"}, 0},
-                                        {ANY, {"forks", "4"}, 0},
-                                        {ANY, {"alloc", "two"}, 0},
-                                        {ANY, {"heap", "100"}, 0}};
+    static const struct job racers[] = {{{"forks", "4"}, ANY, 0},
+                                        {{"forks", "4"}, ANY, 0},
+                                        {{"alloc", "two"}, ANY, 0},
+                                        {{"heap", "100"}, ANY, 0}};
 
     for (int i = 0; i < 2; i++) {
         hold_all_but(100 + check_random_below(200));
@@ -599,8 +599,8 @@ run_failing(const struct job *job)
 
 CHECK(forks)
 {
-    static const struct job one = {0, {"exit", "0"}, 0}, tree = {0, {"forks", "2"}, 0};
-    static const struct job orphans = {0, {"forks", "1", "leave"}, 0};
+    static const struct job one = {{"exit", "0"}, 0, 0}, tree = {{"forks", "2"}, 0, 0};
+    static const struct job orphans = {{"forks", "1", "leave"}, 0, 0};
 
     check_finally(put_back);
     auditor = 0;
