@@ -21,6 +21,7 @@ DTC ?= dtc
 HOST_TESTS += test_string test_printf test_fdt
 HOST_FUZZ += fuzz_fdt
 
+library_FLAGS := -DLAB=6 # as much of it as there is
 test_string_SRCS := lib/string.c lib/page.c
 test_printf_SRCS := lib/printf.c lib/string.c
 test_fdt_SRCS := lib/fdt.c lib/string.c test/host/fdt_walk.c
@@ -29,6 +30,10 @@ test_fdt_ARGS := test/host/fdt
 fuzz_fdt_SRCS := $(test_fdt_SRCS)
 fuzz_fdt_SEEDS := $(HOST_O)/seeds/pi3.dtb $(HOST_O)/seeds/banks.dtb
 fuzz_fdt_RUNS := 100000
+test_string_FLAGS := $(library_FLAGS)
+test_printf_FLAGS := $(library_FLAGS)
+test_fdt_FLAGS := $(library_FLAGS)
+fuzz_fdt_FLAGS := $(library_FLAGS)
 
 # The memory code on a little machine (machine.h); kalloc and kfree go through it.
 machine_FLAGS := -DLAB=2 -DSOL=2 -include test/host/machine.h

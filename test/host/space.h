@@ -39,8 +39,8 @@ size_t space_pages(void);
 size_t space_records(void);
 extern size_t space_asked;
 
-/* Somebody else uses the frame, too. */
-void space_share(uint64_t pa);
+/* A frame can have so many users, and page_share (pmm.h) is refused after that. */
+#define SPACE_USERS 400
 
 /* Will instruction fetches see what is in the frame? Not what is written after this has been forgotten. */
 bool space_synced(uint64_t pa);
