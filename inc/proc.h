@@ -47,6 +47,7 @@ struct proc {
 };
 
 /* The thread that this core runs. TPIDR_EL1 holds it. */
+#ifdef __aarch64__
 static inline struct proc *
 current(void)
 {
@@ -56,6 +57,9 @@ current(void)
             : "=r"(p)); /* not volatile: it changes only where this thread sleeps */
     return p;
 }
+#else /* the host, where the tests run */
+struct proc *current(void);
+#endif
 
 /* A process's registers at EL0, at the top of its kernel stack while it is in the kernel. */
 static inline struct trap_frame *

@@ -241,6 +241,23 @@ fill_stack(const struct aspace *as, const struct elf *elf, const char *const arg
     put_strings(&w, envp);
 }
 
+/* Its range, and the pages that fill_stack writes to: from sp on, or all. */
+static int
+make_stack(struct aspace *as, uint64_t sp)
+{
+    uint64_t start = USER_STACK_TOP - USER_STACK_SIZE;
+#if LAB >= 6
+    int error = vma_add(as, start, USER_STACK_TOP, PROT_READ | PROT_WRITE, VMA_STACK);
+
+    for (uint64_t va = ROUNDDOWN(sp, PGSIZE); !error && va < USER_STACK_TOP; va += PGSIZE)
+        error = user_alloc(as, va, PROT_READ | PROT_WRITE);
+    return error;
+#else
+    (void)sp;
+    return as_map(as, start, USER_STACK_TOP, PROT_READ | PROT_WRITE, VMA_STACK);
+#endif
+}
+
 int
 exec_load(struct aspace *as, const void *file, size_t size, const char *const argv[],
           const char *const envp[], struct exec_start *start)
@@ -261,12 +278,7 @@ exec_load(struct aspace *as, const void *file, size_t size, const char *const ar
     for (size_t i = 0; !error && i < elf.nsegments; i++)
         error = load_segment(as, file, &elf.segment[i]);
     if (!error)
-        error = as_map(as, USER_STACK_TOP - USER_STACK_SIZE, USER_STACK_TOP, PROT_READ | PROT_WRITE,
-                       VMA_STACK);
-#if LAB >= 6
-    for (uint64_t va = ROUNDDOWN(stack.sp, PGSIZE); !error && va < USER_STACK_TOP; va += PGSIZE)
-        error = user_alloc(as, va, PROT_READ | PROT_WRITE); /* what fill_stack writes to */
-#endif
+        error = make_stack(as, stack.sp);
     if (error)
         return error;
     as->brk_start = as->brk = ROUNDUP(elf.end, PGSIZE);

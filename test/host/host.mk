@@ -177,7 +177,7 @@ fuzz_heap_ARGS := $(fuzz_slab_ARGS)
 fuzz_heap_RUNS := $(fuzz_slab_RUNS)
 
 # Address spaces: their list of ranges, their tables, what mmap does with both; and programs that fill them.
-HOST_TESTS += test_vma test_vmiter test_mmap test_elf test_exec
+HOST_TESTS += test_vma test_vmiter test_mmap test_elf test_exec test_exec_lazy test_fork
 HOST_FUZZ += fuzz_elf
 
 test_vma_SRCS := kern/vma.c
@@ -204,6 +204,19 @@ test_exec_SRCS := kern/exec.c kern/elf.c kern/mmap.c $(space_SRCS) lib/string.c
 test_exec_HELPERS := test/host/program.c test/host/elf_file.c $(space_HELPERS)
 test_exec_FLAGS := $(space_FLAGS)
 test_exec_LIBS := -Wl,--wrap=user_alloc
+
+# In lab 6 pages come when they are touched, and several processes share them.
+lazy_SRCS := kern/pagefault.c kern/pager.c
+lazy_FLAGS := $(subst =5,=6,$(space_FLAGS))
+
+test_exec_lazy_SRCS := $(test_exec_SRCS) $(lazy_SRCS)
+test_exec_lazy_HELPERS := $(test_exec_HELPERS)
+test_exec_lazy_FLAGS := $(lazy_FLAGS)
+test_exec_lazy_LIBS := $(test_exec_LIBS)
+
+test_fork_SRCS := kern/fork.c $(lazy_SRCS) kern/mmap.c kern/elf.c $(space_SRCS) lib/string.c
+test_fork_HELPERS := test/host/elf_file.c $(space_HELPERS)
+test_fork_FLAGS := $(lazy_FLAGS) -include test/host/forked.h
 
 # test_elf writes the files to start from.
 fuzz_elf_SRCS := $(test_exec_SRCS)
@@ -309,10 +322,10 @@ $(foreach t,$(HOST_FUZZ),$(eval $(call fuzz_long,$(t))))
 # Every line and every branch of the memory code is run by the tests above: built once more, without sanitizers.
 HOST_COVERED := kern/kalloc.c kern/vm.c kern/ram.c kern/memmap.c kern/zone.c kern/pmm.c kern/kcache.c kern/frames.c \
 	kern/heap.c kern/slab.c kern/slabs.c kern/vmalloc.c \
-	kern/vma.c kern/vmiter.c kern/mmap.c kern/elf.c kern/exec.c kern/aspace.c
+	kern/vma.c kern/vmiter.c kern/mmap.c kern/elf.c kern/exec.c kern/aspace.c kern/fork.c kern/pagefault.c kern/pager.c
 coverage_O := $(HOST_O)/coverage
 coverage_TESTS := test_kalloc test_vm test_memmap test_pmm test_frames test_huge test_heap test_slab test_kmalloc \
-	test_kmalloc_heap test_vmalloc test_vma test_vmiter test_mmap test_elf test_exec
+	test_kmalloc_heap test_vmalloc test_vma test_vmiter test_mmap test_elf test_exec test_exec_lazy test_fork
 # Without optimisation, fewer calls must do.
 test_pmm_COVERAGE := 100000
 test_huge_COVERAGE := 2
