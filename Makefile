@@ -156,9 +156,12 @@ $(O)/kernel8.hdr: $(O)/kernel8.elf
 
 # ---- Running ---------------------------------------------------------------------------------------
 
-.PHONY: qemu qemu-gdb gdb grade
+.PHONY: qemu memview qemu-gdb gdb grade
 qemu: $(O)/kernel8.img
 	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)"
+
+memview: $(O)/kernel8.img
+	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)" --memview
 
 qemu-gdb: $(O)/kernel8.img
 	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)" --gdb
@@ -188,7 +191,8 @@ help:
 	@echo 'make              build obj/kernel8.img (and .elf, .asm, .hdr)'
 	@echo 'make qemu         build and run it; ARGS="check=NAME seed=N mem=64M" sets boot arguments'
 	@echo 'make SAN=1 qemu   checks each access to memory: overflow, use of freed memory'
-	@echo 'make qemu-gdb     the same, waiting for make gdb in another terminal'
+	@echo 'make memview      watch who has which page (from lab 3 on)'
+	@echo 'make qemu-gdb     like make qemu, waiting for make gdb in another terminal'
 	@echo 'make gdb          gdb on make qemu-gdb; with ARGS="check=NAME seed=N", up to where that check fails'
 	@echo 'make grade        what your work would score'
 	@echo 'make update       fetch corrections of this lab and put your work on top'

@@ -86,7 +86,7 @@ class Terminal:
 
 
 class Boot:
-    def __init__(self, obj: Path, arguments: str, cpus: int, debug: bool):
+    def __init__(self, obj: Path, arguments: str, cpus: int, debug: bool, window: bool = False):
         self.obj, self.debug = obj, debug
         self.one_check = "check=" in arguments
         self.boot_log, self.console_log = obj / "boot.log", obj / "console.log"
@@ -95,7 +95,7 @@ class Boot:
             log.write_bytes(b"")
         ours, theirs = socket.socketpair()
         command = [
-            qemu_binary(), "-M", machine_name(), "-display", "none", "-nodefaults", "-no-reboot",
+            qemu_binary(), "-M", machine_name(), *([] if window else ["-display", "none"]), "-nodefaults", "-no-reboot",
             "-serial", f"file:{self.boot_log}",
             "-chardev", f"stdio,id=console,mux={'on' if self.interactive else 'off'},signal=off,"
                         f"logfile={self.console_log}",
@@ -249,6 +249,27 @@ class Boot:
             self.process.wait()
 
 
+def has_window() -> bool:
+    """Can QEMU show the machine's screen here?"""
+    if sys.platform != "darwin" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    kinds = subprocess.run([qemu_binary(), "-display", "help"], capture_output=True, text=True, check=False).stdout.split()
+    return not {"gtk", "sdl", "cocoa"}.isdisjoint(kinds)
+
+
+def memview(arguments: str) -> tuple[str, bool]:
+    """The boot arguments to look at memory with, and whether in a window."""
+    if "memview=" in arguments:
+        return arguments, "memview=screen" in arguments and has_window()
+    small = "" if "mem=" in arguments else " mem=16M"
+    if has_window():
+        print("Memory is shown in QEMU's window; its keys are typed here.", flush=True)
+        return f"{arguments}{small} memview=screen", True
+    print("There is no window for the screen here (no display, or a QEMU without gtk and sdl): memory is shown as text.",
+          flush=True)
+    return f"{arguments}{small} memview=text", False
+
+
 def gdb_binary() -> str | None:
     """A gdb that knows AArch64."""
     return shutil.which("gdb-multiarch") or shutil.which("aarch64-linux-gnu-gdb") \
@@ -294,6 +315,7 @@ def main() -> int:
     parser.add_argument("--cpus", type=int, choices=[1, 4], default=int(os.environ.get("CPUS") or 1))
     parser.add_argument("--gdb", action="store_true", help="wait for gdb before the first instruction")
     parser.add_argument("--connect", action="store_true", help="be that gdb; with --args, run QEMU as well, up to where the check fails")
+    parser.add_argument("--memview", action="store_true", help="show memory, in QEMU's window if there can be one")
     options = parser.parse_args()
     if options.connect:
         if options.args and not (options.obj / "kernel8.img").is_file():
@@ -317,7 +339,8 @@ def main() -> int:
               flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        boot = Boot(options.obj, options.args, options.cpus, options.gdb)
+        arguments, window = memview(options.args) if options.memview else (options.args, False)
+        boot = Boot(options.obj, arguments, options.cpus, options.gdb, window)
         status, message = boot.watch()
     except NoQemu as e:
         message = str(e)

@@ -21,4 +21,18 @@
 #define AUDIT_LINES 16
 size_t audit(void (*say)(const char *line));
 
+/* Who uses a page frame, as far as page tables tell. */
+struct frame_use {
+    uint16_t mapped; /* by programs, so many times; USE_MANY: or more */
+    uint16_t pid;    /* one of them, or whose table it is; 0: the kernel's */
+    uint16_t kind;   /* USE_ */
+};
+#define USE_MANY   0xffffu
+#define USE_TABLE  1u /* a page table */
+#define USE_KERNEL 2u /* mapped by vmalloc */
+#define USE_WRONG  4u /* an error concerns it */
+
+/* The same as audit, and *use (all zero before) is that of all frames, by frame_index. */
+size_t audit_frames(struct frame_use use[], void (*say)(const char *line));
+
 #endif

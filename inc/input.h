@@ -11,6 +11,9 @@ void input_interrupt(void);
  */
 int input_getc(void);
 
+/* The next character, if one has come; -1: none. Interrupts are masked. */
+int input_poll(void);
+
 /* The process that Ctrl-C ends (0: none; then it is a character like others). */
 extern int input_foreground;
 

@@ -6,7 +6,8 @@
 
 /*
  * The boot argument run=NAME,ARG,...: run this program and wait for its end; several, joined by "+", run at the
- * same time. Prints each one's status if it is not 0. (From lab 6 on failnth=N has the N-th allocation fail.) False: there was no such argument.
+ * same time. Prints each one's status if it is not 0. With memview=, memory is shown meanwhile (memview.h). From lab
+ * 6 on failnth=N has the N-th allocation fail. False: there was no such argument.
  */
 bool jobs_boot(void);
 

@@ -22,4 +22,7 @@ uint64_t kvm_empty_root(void);
  */
 uint64_t kvm_map_ram(uint64_t from, uint64_t to);
 
+/* Add memory that a device writes to or reads, as device memory, in whole 2 MiB blocks. Nothing of it is RAM of ours. */
+uint64_t kvm_map_device(uint64_t from, uint64_t to);
+
 #endif

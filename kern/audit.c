@@ -16,19 +16,24 @@
 #include "vmalloc.h"
 #include "vmiter.h"
 
-/* For each page frame: how often programs have it mapped, and whether it is a table, or a page of vmalloc's. */
-#define IS_TABLE  0x8000u
-#define IS_KERNEL 0x4000u
-#define COUNT(c)  ((c)&0x3fffu)
-#define COUNT_MAX 0x3fffu /* so often, or more often */
-
 static void (*say_line)(const char *line);
 static size_t errors;
-static uint16_t *seen;           /* by frame_index */
+static struct frame_use *seen;   /* by frame_index */
 static const struct proc *whose; /* the process whose tables are looked at */
 
-static void __attribute__((format(printf, 2, 3))) error(uint64_t va, const char *fmt, ...)
+/* The frame at pa; a number >= frames.n if the allocator knows none. */
+static size_t
+frame_at(uint64_t pa)
 {
+    return frame_index(P2V(pa));
+}
+
+/* Something is wrong at va, with the page at pa. */
+static void __attribute__((format(printf, 3, 4)))
+error(uint64_t va, uint64_t pa, const char *fmt, ...)
+{
+    if (frame_at(pa) < frames.n)
+        seen[frame_at(pa)].kind |= USE_WRONG;
     char line[128];
     va_list args;
 
@@ -41,13 +46,6 @@ static void __attribute__((format(printf, 2, 3))) error(uint64_t va, const char 
     if ((size_t)n < sizeof(line))
         snprintf(line + n, sizeof(line) - (size_t)n, " (pid %d)", whose->pid);
     say_line(line);
-}
-
-/* The frame at pa; a number >= frames.n if the allocator knows none. */
-static size_t
-frame_at(uint64_t pa)
-{
-    return frame_index(P2V(pa));
 }
 
 /* The state of the block that the frame lies in. */
@@ -88,10 +86,11 @@ not_users(uint64_t pa)
 static void
 count(uint64_t pa)
 {
-    uint16_t *n = &seen[frame_at(pa)];
+    struct frame_use *use = &seen[frame_at(pa)];
 
-    if (COUNT(*n) < COUNT_MAX)
-        ++*n;
+    if (use->mapped < USE_MANY)
+        use->mapped++;
+    use->pid = (uint16_t)whose->pid;
 }
 
 /* Can it be one, so that there is sense in what it holds? */
@@ -102,14 +101,15 @@ see_table(const uint64_t *table, int level, uint64_t va)
     const char *what = not_users(V2P(table));
 
     if (what) {
-        error(va, "no place for a level %d table: %s", level, what);
+        error(va, V2P(table), "no place for a level %d table: %s", level, what);
         return false;
     }
-    if (seen[i] & IS_KERNEL)
-        error(va, "no place for a level %d table: kernel allocated page", level);
-    if (seen[i] & IS_TABLE)
-        error(va, "level %d table belongs to another place, too", level);
-    seen[i] |= IS_TABLE;
+    if (seen[i].kind & USE_KERNEL)
+        error(va, V2P(table), "no place for a level %d table: kernel allocated page", level);
+    if (seen[i].kind & USE_TABLE)
+        error(va, V2P(table), "level %d table belongs to another place, too", level);
+    seen[i].kind |= USE_TABLE;
+    seen[i].pid = (uint16_t)whose->pid;
     return true;
 }
 
@@ -145,29 +145,29 @@ see_leaf(const struct vmiter *it)
     const struct vma *vma = vma_find(&whose->as, it->va);
 
     if (it->level != 3) {
-        error(it->va, "block of %lx bytes mapped for user", vmiter_size(it));
+        error(it->va, pa, "block of %lx bytes mapped for user", vmiter_size(it));
         return;
     }
     const char *what = not_users(pa);
     if (what)
-        error(it->va, "%s mapped for user", what);
+        error(it->va, pa, "%s mapped for user", what);
     else
         count(pa);
     if (it->va < USER_MIN)
-        error(it->va, "page 0 is mapped");
+        error(it->va, pa, "page 0 is mapped");
     if (!vma)
-        error(it->va, "mapped, but in no range");
+        error(it->va, pa, "mapped, but in no range");
     if (!(pte & PTE_RO) && !(pte & PTE_UXN))
-        error(it->va, "writable and executable");
+        error(it->va, pa, "writable and executable");
     if (!(pte & PTE_NG))
-        error(it->va, "mapped for all processes");
+        error(it->va, pa, "mapped for all processes");
     if (!(pte & PTE_PXN))
-        error(it->va, "executable by the kernel");
+        error(it->va, pa, "executable by the kernel");
     if (vma && !has_rights(pte, vma->prot))
-        error(it->va, "entry %lx has not the rights of its range", pte);
+        error(it->va, pa, "entry %lx has not the rights of its range", pte);
 #if LAB >= 6
     if (!(pte & PTE_RO) && page_refs(pa) > 1)
-        error(it->va, "page %lx can be written, but others use it, too", pa);
+        error(it->va, pa, "page %lx can be written, but others use it, too", pa);
 #endif
 }
 
@@ -179,13 +179,15 @@ compare_counts(const struct vmiter *it)
 
     if (it->level != 3 || not_users(pa))
         return;
-    unsigned found = seen[frame_at(pa)], refs = page_refs(pa);
-    if (found & IS_TABLE)
-        error(it->va, "page table mapped for user");
-    else if (found & IS_KERNEL)
-        error(it->va, "kernel allocated page mapped for user");
-    else if (COUNT(found) != MIN(refs, COUNT_MAX))
-        error(it->va, "page %lx is mapped %u times, but has %u references", pa, COUNT(found), refs);
+    const struct frame_use *use = &seen[frame_at(pa)];
+    unsigned refs = page_refs(pa);
+    if (use->kind & USE_TABLE)
+        error(it->va, pa, "page table mapped for user");
+    else if (use->kind & USE_KERNEL)
+        error(it->va, pa, "kernel allocated page mapped for user");
+    else if (use->mapped != MIN(refs, USE_MANY))
+        error(it->va, pa, "page %lx is mapped %u times, but has %u references", pa, use->mapped,
+              refs);
 }
 
 static void
@@ -195,9 +197,10 @@ see_kernel_table(uint64_t *table, int level, uint64_t va, void *unused)
 
     (void)unused;
     if (i < frames.n) {
-        if (seen[i])
-            error(va, "level %d table of the kernel's half is used for something else, too", level);
-        seen[i] |= IS_TABLE;
+        if (seen[i].kind || seen[i].mapped)
+            error(va, V2P(table),
+                  "level %d table of the kernel's half is used for something else, too", level);
+        seen[i].kind |= USE_TABLE;
     }
 }
 
@@ -217,13 +220,13 @@ see_kernel(void)
 {
     whose = proc_find(0);
     for (struct vmiter it = vmiter_at(P2V(kvm_root()), 0); vmiter_ok(&it); vmiter_next(&it)) {
-        uint64_t va = it.va | KERNBASE;
+        uint64_t va = it.va | KERNBASE, pa = PTE_ADDR(*it.pte);
         if (*it.pte & PTE_USER || !(*it.pte & PTE_UXN))
-            error(va, "kernel's half open to user");
+            error(va, pa, "kernel's half open to user");
         if (!(*it.pte & PTE_RO) && !(*it.pte & PTE_PXN))
-            error(va, "kernel's half writable and executable");
-        if (va >= VMALLOC_START && frame_at(PTE_ADDR(*it.pte)) < frames.n)
-            seen[frame_at(PTE_ADDR(*it.pte))] |= IS_KERNEL;
+            error(va, pa, "kernel's half writable and executable");
+        if (va >= VMALLOC_START && frame_at(pa) < frames.n)
+            seen[frame_at(pa)].kind |= USE_KERNEL;
     }
     vmiter_tables(P2V(kvm_root()), see_kernel_table, NULL);
 }
@@ -238,24 +241,12 @@ see_shared(uint64_t pa)
 #endif
 
 size_t
-audit(void (*say)(const char *line))
+audit_frames(struct frame_use *use, void (*say)(const char *line))
 {
-    unsigned order = 0;
-
     say_line = say;
     errors = 0;
-    while ((1UL << PGSHIFT << order) < frames.n * sizeof(*seen))
-        order++;
-    uint64_t pa = pmm_alloc(order);
-    if (pa == 0) {
-        say("there is no memory to count pages in");
-        return 0;
-    }
-    seen = P2V(pa);
-    memset(seen, 0, frames.n * sizeof(*seen));
-    for (size_t i = 0; i < 1UL << order; i++)
-        seen[frame_at(pa) + i] = IS_KERNEL; /* was free, and may be mapped somewhere all the same */
-
+    seen = use;
+    whose = proc_find(0);
 #if LAB >= 6
     pager_each(see_shared);
 #endif
@@ -270,6 +261,28 @@ audit(void (*say)(const char *line))
     for (whose = proc_after(-1); good && whose; whose = proc_after(whose->pid))
         if (whose->as.root)
             each_leaf(compare_counts);
-    (void)pmm_free(pa, order);
     return errors;
+}
+
+size_t
+audit(void (*say)(const char *line))
+{
+    size_t size = frames.n * sizeof(struct frame_use);
+    unsigned order = 0;
+
+    while (((size_t)PGSIZE << order) < size)
+        order++;
+    uint64_t pa = pmm_alloc(order);
+    if (pa == 0) {
+        say("there is no memory to count pages in");
+        return 0;
+    }
+    struct frame_use *use = P2V(pa);
+    memset(use, 0, size);
+    for (size_t i = 0; i < 1UL << order; i++)
+        use[frame_at(pa) + i].kind =
+            USE_KERNEL; /* was free, and may be mapped somewhere all the same */
+    size_t n = audit_frames(use, say);
+    (void)pmm_free(pa, order);
+    return n;
 }

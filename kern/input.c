@@ -29,6 +29,12 @@ input_interrupt(void)
 }
 
 int
+input_poll(void)
+{
+    return head != tail ? (unsigned char)buffer[head++ % SIZE] : -1;
+}
+
+int
 input_getc(void)
 {
     for (;;) {

@@ -13,6 +13,7 @@
 #include "failnth.h"
 #endif
 #include "kmalloc.h"
+#include "memview.h"
 #include "proc.h"
 #include "pt.h"
 #include "string.h"
@@ -115,6 +116,8 @@ jobs_boot(void)
         at = rest;
         pids[n] = jobs[n].argv[0] ? start(&jobs[n]) : -1;
     }
+    if (memview_boot()) /* it waits for them */
+        return true;
     for (int i = 0; i < n; i++)
         if (pids[i] > 0)
             finish(jobs[i].argv[0], pids[i]);

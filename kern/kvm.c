@@ -142,3 +142,12 @@ kvm_map_ram(uint64_t from, uint64_t to)
     pte_sync(); /* the entries, before anyone uses the addresses */
     return mapped;
 }
+
+uint64_t
+kvm_map_device(uint64_t from, uint64_t to)
+{
+    uint64_t mapped = linear_map(ROUNDDOWN(from, BLOCK2M), ROUNDUP(to, BLOCK2M), MAP_DEVICE);
+
+    pte_sync();
+    return mapped;
+}

@@ -11,11 +11,13 @@
 #define BUS_UNCACHED 0xc0000000u /* RAM as VideoCore addresses it, past its L2 cache */
 #define PATIENCE     10000000    /* polls before the firmware counts as dead */
 
-/* One request with one tag. It fills whole cache lines, which maintenance below may then drop. */
+#define WORDS_MAX 29
+#define TAG_WORDS 3 /* before its value buffer: the tag, the buffer's bytes, a code */
+
+/* One request. It fills whole cache lines, which maintenance below may then drop. */
 static struct {
     uint32_t size, code;
-    uint32_t tag, value_size, tag_code, value[8];
-    uint32_t end_tag, padding[18];
+    uint32_t words[WORDS_MAX + 1]; /* the tags, and 0 */
 } __attribute__((aligned(64))) request;
 
 _Static_assert(sizeof(request) == 128, "the mailbox request fills whole cache lines");
@@ -40,13 +42,11 @@ wait_while(uint32_t status_bit)
 }
 
 int
-mailbox_property(uint32_t tag, uint32_t value[], size_t n)
+mailbox_properties(uint32_t words[], size_t n)
 {
     memset(&request, 0, sizeof(request));
     request.size = sizeof(request);
-    request.tag = tag;
-    request.value_size = (uint32_t)(n * sizeof(value[0]));
-    memcpy(request.value, value, n * sizeof(value[0]));
+    memcpy(request.words, words, n * sizeof(words[0]));
     clean_and_invalidate();
 
     uint32_t message = (uint32_t)V2P(&request) | BUS_UNCACHED | MBOX_PROPERTY;
@@ -59,9 +59,24 @@ mailbox_property(uint32_t tag, uint32_t value[], size_t n)
     } while (mmio_read(MBOX_PA + MBOX_READ) != message);
 
     clean_and_invalidate();
-    /* An unknown tag is skipped with overall success: only its own code word tells. */
-    if (request.code != RESPONSE || !(request.tag_code & RESPONSE))
+    if (request.code != RESPONSE)
         return -1;
-    memcpy(value, request.value, n * sizeof(value[0]));
+    /* An unknown tag is skipped with overall success: only its own code word tells. */
+    for (size_t i = 0; i < n; i += TAG_WORDS + words[i + 1] / sizeof(words[0]))
+        if (!(request.words[i + 2] & RESPONSE))
+            return -1;
+    memcpy(words, request.words, n * sizeof(words[0]));
+    return 0;
+}
+
+int
+mailbox_property(uint32_t tag, uint32_t value[], size_t n)
+{
+    uint32_t words[TAG_WORDS + 8] = {tag, (uint32_t)(n * sizeof(value[0])), MBOX_REQUEST};
+
+    memcpy(words + TAG_WORDS, value, n * sizeof(value[0]));
+    if (mailbox_properties(words, TAG_WORDS + n) < 0)
+        return -1;
+    memcpy(value, words + TAG_WORDS, n * sizeof(value[0]));
     return 0;
 }

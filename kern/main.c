@@ -18,11 +18,19 @@
 #endif
 #if LAB >= 3
 #include "frames.h"
+#include "memview.h"
 #endif
 #if LAB >= 5
 #include "jobs.h"
 #include "proc.h"
 #endif
+
+static _Noreturn void
+halt(void)
+{
+    uart_drain();
+    power_off();
+}
 
 void
 main(uint64_t firmware)
@@ -43,16 +51,16 @@ main(uint64_t firmware)
 #endif
 #endif
 #if LAB >= 5
-    proc_init();       /* all of this is thread 0 from here on */
-    if (jobs_boot()) { /* a program was asked for: that was all */
-        uart_drain();
-        power_off();
-    }
+    proc_init();     /* all of this is thread 0 from here on */
+    if (jobs_boot()) /* a program was asked for: that was all */
+        halt();
 #endif
-    if (!checks_run()) { /* a single check was asked for: that was all */
-        uart_drain();
-        power_off();
-    }
+#if LAB >= 3
+    if (memview_boot()) /* a picture of memory was asked for: the same */
+        halt();
+#endif
+    if (!checks_run()) /* or a single check */
+        halt();
     scratch(); /* yours */
     monitor();
 }

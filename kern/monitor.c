@@ -20,6 +20,9 @@
 #include "slab.h"
 #include "vmalloc.h"
 #endif
+#if LAB >= 3
+#include "memview.h"
+#endif
 #if LAB >= 5
 #include "jobs.h"
 #endif
@@ -136,6 +139,7 @@ static const struct command commands[] = {
     {"mem", "", "physical memory: what there is, and how much is free", mem},
 #if LAB >= 3
     {"buddy", "", "the pmm's zones, and its free blocks by order", buddy},
+    {"memview", "HOW", "who has which page, as a moving picture: text, screen, json", memview},
 #endif
 #if LAB >= 4
     {"slabinfo", "", "kmalloc's caches, the heap's regions, vmalloc's areas", slabinfo},

@@ -1,0 +1,620 @@
+/*
+ * What all memory is used for: who has which page frame, and what the chosen process has mapped. And what keys do.
+ */
+#include "memview.h"
+#include "boot.h"
+#include "bootinfo.h"
+#include "console.h"
+#include "memlayout.h"
+#include "pmm.h"
+#include "printf.h"
+#include "ram.h"
+#include "string.h"
+#include "uart.h"
+#include "zone.h"
+#if LAB >= 4
+#include "heap.h"
+#include "slab.h"
+#endif
+#if LAB >= 5
+#include "audit.h"
+#include "errno.h"
+#include "exec.h"
+#include "input.h"
+#include "irq.h"
+#include "proc.h"
+#include "uapi/signal.h"
+#include "vm.h"
+#include "vma.h"
+#include "vmiter.h"
+#endif
+
+#define INTERVAL 250000000UL /* nanoseconds from view to view; but the views take ... */
+#define SHARE    20          /* ... no more than one part in so many of the time */
+
+const char view_letters[CELLS + 1] = " RK.COTSL!0123456789";
+const char view_user_letters[USER_PAGES + 1] = " .-rxcw";
+
+static struct view view;
+static uint64_t memory; /* for view.cell, and what audit counts: a block of pmm's */
+static unsigned memory_order;
+
+/* ---- Page frames ---- */
+
+enum cell
+view_sum(const struct view *v, size_t first, size_t count)
+{
+    unsigned n[CELLS] = {0};
+    enum cell most = CELL_NONE;
+
+    if (count == 1)
+        return first < v->n ? v->cell[first] : CELL_NONE;
+    for (size_t i = first; i < MIN(first + count, v->n); i++)
+        n[v->cell[i]]++;
+    for (enum cell c = 0; c < CELLS; c++)
+        if (n[c] > n[most])
+            most = c;
+    return n[CELL_WRONG] ? CELL_WRONG : n[CELL_LEAKED] ? CELL_LEAKED : most;
+}
+
+/* All frames that [start, stop) touches. */
+static void
+set(uint64_t start, uint64_t stop, enum cell cell)
+{
+    size_t first = (MAX(start, view.pa) - view.pa) / PGSIZE;
+    size_t last = MIN((ROUNDUP(stop, PGSIZE) - view.pa) / PGSIZE, view.n);
+
+    if (first < last)
+        memset(view.cell + first, cell, last - first);
+}
+
+/* Frames of the block that begins at one of this state. */
+static size_t
+block_size(uint8_t state)
+{
+    bool alone = state == FRAME_NONE || state == FRAME_CACHED;
+#if LAB >= 4
+    alone = alone || state == FRAME_SLAB;
+#endif
+    return alone ? 1 : 1UL << FRAME_ORDER(state);
+}
+
+#if LAB >= 5
+static struct frame_use *uses; /* behind view.drawn */
+
+static void
+first_error(const char *line)
+{
+    if (view.error[0] == '\0')
+        strlcpy(view.error, line, sizeof(view.error));
+}
+
+static void
+is_kernels(const void *start, size_t size)
+{
+    for (size_t i = frame_index((const void *)ROUNDDOWN(start, PGSIZE)), n = 0; n < size;
+         n += PGSIZE, i++)
+        if (i < frames.n)
+            uses[i].kind |= USE_KERNEL;
+}
+
+/* What the kernel has in single blocks, and knows of by pointers only. */
+static void
+find_kernels(void)
+{
+    is_kernels(P2V(memory), (size_t)PGSIZE << memory_order);
+    for (const struct region *r = heap.regions; r; r = r->next)
+        is_kernels(r, r->size);
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        for (size_t i = 0; i < z->n; i += block_size(z->state[i]))
+            if (z->state[i] == FRAME_SLAB) /* the records of its spans */
+                is_kernels(chunk_in(z, P2V(z->base + i * PGSIZE)), 1);
+}
+
+/* A block in use, of n frames. */
+static enum cell
+in_use(size_t i, size_t n)
+{
+    const struct frame_use *use = &uses[i];
+
+    if (use->kind & USE_TABLE)
+        return CELL_TABLE;
+    if (use->kind & USE_KERNEL)
+        return CELL_KERNEL;
+    if (use->mapped == 0 || n > 1)
+        return CELL_LEAKED;
+    if (use->mapped > 1)
+        return CELL_SHARED;
+    return use->pid == 0 ? CELL_KERNEL : CELL_PROCESS + use->pid % 10;
+}
+
+static void
+look_at_tables(void)
+{
+    memset(uses, 0, frames.n * sizeof(*uses));
+    find_kernels();
+    view.error[0] = '\0';
+    view.errors = audit_frames(uses, first_error);
+}
+
+static void
+mark_errors(void)
+{
+    for (size_t i = 0; view.errors > 0 && i < view.n; i++)
+        if (uses[i].kind & USE_WRONG)
+            view.cell[i] = CELL_WRONG;
+}
+#else
+static enum cell
+in_use(size_t i, size_t n)
+{
+    (void)i, (void)n;
+    return CELL_KERNEL;
+}
+
+static void
+look_at_tables(void)
+{
+}
+
+static void
+mark_errors(void)
+{
+}
+#endif
+
+/* What a block is, by the state of its first frame, i. Returns how many frames it has. */
+static size_t
+look_at_block(size_t i)
+{
+    uint8_t state = frames.state[i];
+    size_t n = block_size(state);
+    enum cell cell;
+
+    if (state == FRAME_NONE)
+        return n;
+    switch (FRAME_KIND(state)) {
+    case FRAME_FREE:
+        cell = CELL_FREE;
+        break;
+    case FRAME_CACHED:
+        cell = CELL_CACHED;
+        break;
+#if LAB >= 4
+    case FRAME_SLAB:
+    case FRAME_LARGE:
+        cell = CELL_OBJECTS;
+        break;
+#endif
+    default:
+        cell = in_use(i, n);
+        break;
+    }
+    memset(view.cell + i, cell, MIN(n, view.n - i));
+    view.total[cell] += n;
+    return n;
+}
+
+static void
+look_at_frames(void)
+{
+    size_t nbanks, nusable;
+    const struct range *bank = ram_banks(&nbanks), *usable = ram_usable(&nusable);
+
+    look_at_tables();
+    memset(view.total, 0, sizeof(view.total));
+    memset(view.cell, CELL_NONE, view.n);
+    for (size_t i = 0; i < nbanks; i++)
+        set(bank[i].start, bank[i].end, CELL_RESERVED);
+    for (size_t i = 0; i < nusable; i++) /* what the pmm does not know in it, it has for itself */
+        set(usable[i].start, usable[i].end, CELL_KERNEL);
+    set(V2P(image_start), V2P(end), CELL_KERNEL);
+    for (size_t i = 0; i < view.n;)
+        i += look_at_block(i);
+    mark_errors();
+}
+
+/* ---- An address space ---- */
+
+#if LAB >= 5
+static enum user_page
+look_at_page(const struct aspace *as, uint64_t va)
+{
+    const struct vma *v = vma_find(as, va);
+
+    if (!v)
+        return USER_NONE;
+    const uint64_t *entry = pgdir_walk(as->root, (const void *)va, 0);
+    if (!entry || !(*entry & PTE_P))
+        return USER_UNTOUCHED;
+    if (!(*entry & PTE_USER))
+        return USER_HIDDEN;
+    if (!(*entry & PTE_RO))
+        return USER_WRITE;
+    if (!(*entry & PTE_UXN))
+        return USER_EXEC;
+    return v->prot & PROT_WRITE ? USER_COW : USER_READ;
+}
+
+/* The rows that have a page. */
+static void
+look_at_process(const struct aspace *as)
+{
+    uint64_t row = VIEW_ROW * PGSIZE;
+
+    for (struct vmiter it = vmiter_at(as->root, 0); vmiter_ok(&it);
+         it = vmiter_at(as->root, ROUNDDOWN(it.va, row) + row)) {
+        if (view.nrows++ >= VIEW_ROWS)
+            continue;
+        struct view_row *r = &view.row[view.nrows - 1];
+        r->va = ROUNDDOWN(it.va, row);
+        for (size_t i = 0; i < VIEW_ROW; i++)
+            r->page[i] = (uint8_t)look_at_page(as, r->va + i * PGSIZE);
+    }
+}
+
+/* The next process, by number; behind the last one comes the first. NULL: there is none. */
+static const struct proc *
+process_after(int pid)
+{
+    for (int round = 0; round < 2; round++, pid = 0)
+        for (const struct proc *p = proc_after(pid); p; p = proc_after(p->pid))
+            if (p->as.root)
+                return p;
+    return NULL;
+}
+
+static const struct proc *
+process_before(int pid)
+{
+    const struct proc *before = NULL, *last = NULL;
+
+    for (const struct proc *p = proc_after(0); p; p = proc_after(p->pid))
+        if (p->as.root) {
+            before = p->pid < pid ? p : before;
+            last = p;
+        }
+    return before ? before : last;
+}
+
+static void
+choose(const struct proc *p)
+{
+    view.pid = p ? p->pid : 0;
+}
+
+static void
+look_at_chosen(void)
+{
+    const struct proc *p = view.pid ? proc_find(view.pid) : NULL;
+
+    if (!p || !p->as.root)
+        p = process_after(view.pid);
+    choose(p);
+    view.nrows = 0;
+    view.name[0] = '\0';
+    if (p) {
+        strlcpy(view.name, p->name, sizeof(view.name));
+        look_at_process(&p->as);
+    }
+}
+
+static uint64_t
+nanoseconds(void)
+{
+    return clock_ns(clock_count());
+}
+#else
+static void
+look_at_chosen(void)
+{
+}
+
+static uint64_t
+nanoseconds(void)
+{
+    return 0;
+}
+
+static uint64_t
+irq_mask(void)
+{
+    return 0;
+}
+
+static void
+irq_restore(uint64_t flags)
+{
+    (void)flags;
+}
+#endif
+
+/* ---- Scenes ---- */
+
+#if LAB >= 5
+#define PLAYERS 4
+
+static bool
+plays(const struct proc *p)
+{
+    return p->as.root && strcmp(p->name, "scene") == 0;
+}
+
+/* Those that play end, and what is left of our children goes. */
+static void
+clear_scene(void)
+{
+    for (struct proc *p = proc_after(0); p; p = proc_after(p->pid))
+        if (plays(p))
+            (void)proc_kill(p->pid, SIGKILL);
+}
+
+static void
+reap(void)
+{
+    for (struct proc *p = proc_after(0), *next; p; p = next) {
+        next = proc_after(p->pid);
+        if (p->ppid == current()->pid && p->state == PROC_ZOMBIE)
+            (void)proc_wait(p->pid);
+    }
+}
+
+static void
+play(const char *scene, int players)
+{
+    static const char *const environment[] = {NULL};
+    char pages[12];
+
+    clear_scene();
+    view.note[0] = '\0';
+    snprintf(pages, sizeof(pages), "%zu",
+             view.total[CELL_FREE] / (PLAYERS + 1)); /* the fifth part is for tables */
+    for (int i = 1; i <= players; i++) {
+        const char speed[] = {(char)('0' + i), '\0'};
+        const char *const argv[] = {"scene", scene, speed, pages, NULL};
+        int pid = proc_spawn(argv, environment);
+        if (pid < 0)
+            snprintf(view.note, sizeof(view.note), "scene %s: error %d", scene, -pid);
+    }
+}
+#endif
+
+/* ---- Keys ---- */
+
+#define ESCAPE 27
+
+static void
+zoom_in(void)
+{
+    if (view.window > VIEW_ROW)
+        view.window /= 2;
+}
+
+static void
+zoom_out(void)
+{
+    if (view.window < view.n)
+        view.window *= 2;
+    view.first = ROUNDDOWN(view.first, view.window);
+}
+
+static void
+move_on(void)
+{
+    if (view.first + view.window < view.n)
+        view.first += view.window / 2;
+}
+
+static void
+move_back(void)
+{
+    view.first -= MIN(view.first, view.window / 2);
+}
+
+/* False: that was enough. */
+static bool
+key(int c)
+{
+    static int before[2]; /* ESC [ comes before an arrow's letter */
+    bool arrow = before[0] == ESCAPE && before[1] == '[';
+
+    before[0] = before[1];
+    before[1] = c;
+    switch (c) {
+    case 'q':
+        return false;
+    case ' ':
+        view.paused = !view.paused;
+        break;
+    case ']':
+        move_on();
+        break;
+    case '[':
+        if (before[0] != ESCAPE)
+            move_back();
+        break;
+#if LAB >= 5
+    case 'a':
+        play("alloc", PLAYERS);
+        break;
+#if LAB >= 6
+    case 'f':
+        play("fork", 1);
+        break;
+    case 'e':
+        play("forkexit", 1);
+        break;
+#else
+    case 'f':
+    case 'e':
+        strlcpy(view.note, "fork comes with lab 6", sizeof(view.note));
+        break;
+#endif
+#endif
+    case 'A':
+        if (arrow)
+            zoom_in();
+        break;
+    case 'B':
+        if (arrow)
+            zoom_out();
+        break;
+#if LAB >= 5
+    case 'C':
+        if (arrow)
+            choose(process_after(view.pid));
+        break;
+    case 'D':
+        if (arrow)
+            choose(process_before(view.pid));
+        break;
+#endif
+    default:
+        break;
+    }
+    return true;
+}
+
+/* Paused: nobody else runs, as interrupts are masked. */
+static bool
+wait_for_key(void)
+{
+    uint64_t flags = irq_mask();
+    bool go_on = key(uart_getc());
+
+    irq_restore(flags);
+    return go_on;
+}
+
+/* Until the next view, and then all keys that have been pressed. Before lab 5 nothing moves but by keys. */
+static bool
+wait(void)
+{
+#if LAB >= 5
+    if (proc_idle && !proc_stopped) {
+        bool go_on = true;
+        int c;
+        uint64_t flags = irq_mask();
+        while (go_on && (c = input_poll()) >= 0)
+            go_on = key(c);
+        if (go_on && !view.paused) {
+            timer_sleep(clock_count() + clock_counts(MAX(INTERVAL, (SHARE - 1) * view.cost)));
+            reap();
+        }
+        irq_restore(flags);
+        if (!go_on || !view.paused)
+            return go_on;
+    }
+#endif
+    return wait_for_key();
+}
+
+/* ---- All together ---- */
+
+static bool
+begin(void)
+{
+    size_t nbanks, size, all;
+    const struct range *bank = ram_banks(&nbanks);
+
+    view = (struct view){.pa = V2P(frames.first)};
+    if (frames.n == 0 || nbanks == 0) {
+        cprintf("memview shows what the pmm knows (lab 3), and there is none.\n");
+        return false;
+    }
+    view.n = MIN(frames.n, (bank[nbanks - 1].end - view.pa) / PGSIZE);
+    view.window = VIEW_ROW;
+    while (view.window < view.n)
+        view.window *= 2;
+    size = ROUNDUP(view.n, 8);
+    all = size + view.n * sizeof(view.drawn[0]);
+#if LAB >= 5
+    all += frames.n * sizeof(*uses);
+    (void)proc_trouble(); /* if there can be threads, there are from here on */
+#endif
+    for (memory_order = 0; ((size_t)PGSIZE << memory_order) < all;)
+        memory_order++;
+    memory = pmm_alloc(memory_order);
+    if (memory == 0) {
+        cprintf("memview has no memory: it needs %lu KiB in a row.\n", all / 1024);
+        return false;
+    }
+    view.cell = P2V(memory);
+    view.drawn = (uint16_t *)(void *)(view.cell + size);
+#if LAB >= 5
+    uses = (struct frame_use *)(void *)(view.drawn + view.n);
+#endif
+    return true;
+}
+
+/* Nobody else runs meanwhile, but while a slow viewer is at work. */
+static void
+look(const struct viewer *viewer)
+{
+    uint64_t flags = irq_mask(), before = nanoseconds();
+
+    look_at_frames();
+    look_at_chosen();
+    view.number++;
+    if (!viewer->slow)
+        viewer->show(&view);
+    view.cost = nanoseconds() - before;
+    irq_restore(flags);
+    if (viewer->slow)
+        viewer->show(&view);
+}
+
+static void
+run(const struct viewer *viewer)
+{
+    if (!begin())
+        return;
+    if (viewer->start()) {
+        do {
+            look(viewer);
+        } while (wait());
+        viewer->end();
+    }
+#if LAB >= 5
+    clear_scene();
+    reap();
+#endif
+    (void)pmm_free(memory, memory_order);
+}
+
+/* NULL, and says what there is: there is none of that name. */
+static const struct viewer *
+viewer_named(const char *name)
+{
+    static const struct viewer *const viewers[] = {&memtext, &memscreen, &memjson};
+
+    for (size_t i = 0; i < ARRAY_SIZE(viewers); i++)
+        if (strcmp(name, viewers[i]->name) == 0)
+            return viewers[i];
+    cprintf("memview text, memview screen (HDMI), or memview json\n");
+    return NULL;
+}
+
+bool
+memview_boot(void)
+{
+    char name[16];
+
+    if (!bootarg("memview", name, sizeof(name)))
+        return false;
+    const struct viewer *viewer = viewer_named(name);
+    if (viewer) {
+        boot_milestone("monitor"); /* from here on keys are read */
+        run(viewer);
+    }
+    return true;
+}
+
+void
+memview(const char *argument)
+{
+    const struct viewer *viewer = viewer_named(*argument ? argument : "text");
+
+    if (viewer)
+        run(viewer);
+}
