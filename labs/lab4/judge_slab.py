@@ -287,6 +287,8 @@ def judge_kmalloc(g: Guest, rng: random.Random) -> None:
             kmalloc(m, near)
     for c in rng.sample(m.by_size, 5):
         m.make(c, 1, rng.random())
+    own = m.setup(*any_form(rng))                       # while there is memory for it
+    m.make(own, 1, 0.5)
     pieces = [p for p in (kmalloc(m, any_size(rng)) for _ in range(50)) if p]
     for size in (0, *TOO_LARGE, KMALLOC_MAX):
         none(m, "kmalloc", size)
@@ -294,8 +296,6 @@ def judge_kmalloc(g: Guest, rng: random.Random) -> None:
         for size in (PGSIZE << order, (PGSIZE << order) + 1, (PGSIZE << order) - 1):
             kmalloc(m, size)
     sizes(m, pieces)
-    own = m.setup(*any_form(rng))
-    m.make(own, 1, 0.5)
     sizes(m, own.objects_in_use()[:3])
     for frame in list(m.large):
         sizes(m, [P2V(frame * PGSIZE)])
