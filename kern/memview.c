@@ -475,38 +475,26 @@ key(int c)
     return true;
 }
 
-/* Paused: nobody else runs, as interrupts are masked. */
-static bool
-wait_for_key(void)
-{
-    uint64_t flags = irq_mask();
-    bool go_on = key(uart_getc());
-
-    irq_restore(flags);
-    return go_on;
-}
-
 /* Until the next view, and then all keys that have been pressed. Before lab 5 nothing moves but by keys. */
 static bool
 wait(void)
 {
 #if LAB >= 5
     if (proc_idle && !proc_stopped) {
-        bool go_on = true;
+        bool was_paused = view.paused;
         int c;
-        uint64_t flags = irq_mask();
-        while (go_on && (c = input_poll()) >= 0)
-            go_on = key(c);
-        if (go_on && !view.paused) {
+        while ((c = input_poll()) >= 0)
+            if (!key(c))
+                return false;
+        if (!view.paused) {
             timer_sleep(clock_count() + clock_counts(MAX(INTERVAL, (SHARE - 1) * view.cost)));
             reap();
         }
-        irq_restore(flags);
-        if (!go_on || !view.paused)
-            return go_on;
+        if (!view.paused || !was_paused)
+            return true;
     }
 #endif
-    return wait_for_key();
+    return key(uart_getc()); /* paused: nobody else runs, as interrupts are masked */
 }
 
 /* ---- All together ---- */
@@ -547,11 +535,13 @@ begin(void)
     return true;
 }
 
-/* Nobody else runs meanwhile, but while a slow viewer is at work. */
+/*
+ * Nobody else runs from look to look but in timer_sleep; and while a slow viewer is at work, unless all is to stand still.
+ */
 static void
-look(const struct viewer *viewer)
+look(const struct viewer *viewer, uint64_t flags)
 {
-    uint64_t flags = irq_mask(), before = nanoseconds();
+    uint64_t before = nanoseconds();
 
     look_at_frames();
     look_at_chosen();
@@ -559,9 +549,11 @@ look(const struct viewer *viewer)
     if (!viewer->slow)
         viewer->show(&view);
     view.cost = nanoseconds() - before;
-    irq_restore(flags);
+    if (viewer->slow && !view.paused)
+        irq_restore(flags);
     if (viewer->slow)
         viewer->show(&view);
+    (void)irq_mask();
 }
 
 static void
@@ -569,9 +561,10 @@ run(const struct viewer *viewer)
 {
     if (!begin())
         return;
+    uint64_t flags = irq_mask();
     if (viewer->start()) {
         do {
-            look(viewer);
+            look(viewer, flags);
         } while (wait());
         viewer->end();
     }
@@ -579,6 +572,7 @@ run(const struct viewer *viewer)
     clear_scene();
     reap();
 #endif
+    irq_restore(flags);
     (void)pmm_free(memory, memory_order);
 }
 
