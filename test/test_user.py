@@ -25,7 +25,7 @@ from test_build import LAST, tree
 ROOT = Path(__file__).resolve().parent.parent
 LINUX = ["qemu-aarch64", "-cpu", "cortex-a53"]
 PROMPT = b"bramble> "
-PATIENCE = 120.0    # seconds for one command, on the slowest host
+PATIENCE = 600.0    # seconds for one command, on the slowest host
 
 KEPT = 8            # pages that kmalloc may keep or give back, when memory had run out
 
