@@ -317,7 +317,7 @@ look_again_and_again(void *unused)
 static void
 keep_memory(void)
 {
-    while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(uint16_t))
+    while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(struct frame_use))
         kept_order++;
     kept = pmm_alloc(kept_order);
     EXPECT(kept != 0,
