@@ -47,6 +47,7 @@ class Git:
 
     def __init__(self, folder: Path, pure: bool = False) -> None:
         self.folder = folder
+        self._written: dict[bytes, str] = {}
         self.environment = {key: value for key, value in os.environ.items() if key not in _OUTER}
         self.environment |= {"LC_ALL": "C", "GIT_NO_REPLACE_OBJECTS": "1"}
         if pure:
@@ -118,7 +119,9 @@ class Git:
         return found
 
     def write_blob(self, data: bytes) -> str:
-        return self.text("hash-object", "-w", "-t", "blob", "--no-filters", "--stdin", stdin=data)
+        if data not in self._written:       # most files are the same in several labs
+            self._written[data] = self.text("hash-object", "-w", "-t", "blob", "--no-filters", "--stdin", stdin=data)
+        return self._written[data]
 
     def write_tree(self, entries: Iterable[Entry]) -> str:
         rows = "".join(f"{entry.mode} {entry.id}\t{entry.path}\0" for entry in entries)

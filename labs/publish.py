@@ -277,6 +277,7 @@ def _subject(git: Git, branch: Branch, source: Source, old: str | None, tree: st
 def warn_students(git: Git, source: Source, request: Request, plan: Plan) -> None:
     """Warns about each correction that touches an exercise students may have done."""
     told = set()
+    sources: dict[str, Source] = {}         # several branches come of the same commit
     for name in sorted(plan.changed):
         branch = parse_branch(name)
         if branch.solutions or branch.solved or name not in plan.before:
@@ -289,7 +290,9 @@ def warn_students(git: Git, source: Source, request: Request, plan: Plan) -> Non
                 "cannot tell whether a correction touches an exercise"
             )
             continue
-        old, new = branch.cut(Source(git, before)), branch.cut(source)
+        if before not in sources:
+            sources[before] = Source(git, before)
+        old, new = branch.cut(sources[before]), branch.cut(source)
         for danger in rules.endangered(old, new):
             if (danger.spot.path, danger.spot.name) not in told:
                 told.add((danger.spot.path, danger.spot.name))
