@@ -76,8 +76,7 @@ fault_cow(struct aspace *as, const struct vma *v, uint64_t va)
         return -ENOMEM;
     page_copy(copy, P2V(pa));
     *entry = 0;
-    aspace_flush_page(
-        as, va); /* break before make; also, the other users' page is out of reach from here on */
+    aspace_flush_page(as, va); /* break before make; the others' page is out of reach now */
     *entry = V2P(copy) | user_pte(v->prot) | PTE_PAGE | PTE_AF | PTE_SH;
     pte_sync();
     kfree(P2V(pa)); /* one user less */
