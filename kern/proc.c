@@ -54,9 +54,13 @@ proc_after(int pid)
 {
     struct proc *best = NULL;
 
-    for (size_t i = 0; i < NPROC; i++)
-        if (procs[i] && procs[i]->pid > pid && (!best || procs[i]->pid < best->pid))
-            best = procs[i];
+    for (int i = 1; i <= NPROC; i++) {
+        struct proc *p = procs[(pid + i) % NPROC];
+        if (p && p->pid == pid + i)
+            return p; /* as all do whose pids are close to each other */
+        if (p && p->pid > pid && (!best || p->pid < best->pid))
+            best = p;
+    }
     return best;
 }
 

@@ -43,13 +43,86 @@ need_cache(void)
     check_doing("%s", "");
 }
 
+static size_t
+free_now(void)
+{
+    size_t n = kmem.count;
+
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        n += z->free;
+    return n;
+}
+
 size_t
 pages_free(void)
 {
     slabs_trim();
-    size_t n = kmem.count;
-    for (const struct zone *z = zones; z < zones + nzones; z++)
-        n += z->free;
+    return free_now();
+}
+
+/* Blocks that the check has taken; each points to the next. */
+static struct piece {
+    struct piece *next;
+    unsigned order;
+} * held;
+static size_t nheld;
+
+static bool
+hold(unsigned order)
+{
+    uint64_t pa = nheld < PHYSTOP / PGSIZE ? pmm_alloc(order) : 0;
+    struct piece *b = P2V(pa);
+
+    if (pa == 0)
+        return false;
+    *b = (struct piece){.next = held, .order = order};
+    held = b;
+    nheld++;
+    return true;
+}
+
+static void
+let_go(size_t i)
+{
+    struct piece **link = &held;
+
+    while (i-- > 0)
+        link = &(*link)->next;
+    struct piece *b = *link;
+    *link = b->next;
+    nheld--;
+    pmm_free(V2P(b), b->order);
+}
+
+void
+hold_all_but(size_t leave)
+{
+    if (free_now() <= leave)
+        return;
+    while (hold(PMM_ORDERS - 1))
+        ;
+    while (nheld > 0 && free_now() < leave)
+        let_go(check_random_below(nheld)); /* what is left may lie anywhere */
+    for (unsigned order = PMM_ORDERS; order-- > 0;)
+        while (free_now() >= leave + (1UL << order) && hold(order))
+            ;
+}
+
+void
+hold_none(void)
+{
+    while (nheld > 0)
+        let_go(0);
+}
+
+size_t
+pages_held(void)
+{
+    size_t n = 0;
+    const struct piece *b = held;
+
+    for (size_t i = 0; i < nheld; i++, b = b->next)
+        n += 1UL << b->order;
     return n;
 }
 

@@ -25,6 +25,14 @@ void need_cache(void);
 size_t pages_free(void);
 
 /*
+ * Take blocks until no more pages than that are free (or there were as few already); give all of them back; and how many
+ * pages they have.
+ */
+void hold_all_but(size_t leave);
+void hold_none(void);
+size_t pages_held(void);
+
+/*
  * For the end of a check: what vmalloc and the caches keep goes back, their empty chunks and, if there is no
  * area, the tables. So the checks of all memory can be run again.
  */
