@@ -19,11 +19,16 @@ release(struct vma *spare)
     }
 }
 
-/* n records, or -ENOMEM and none. */
+/* Records for n ranges more, or -ENOMEM and none. */
 static int
-take(struct vma **spare, size_t n)
+take(const struct aspace *as, struct vma **spare, size_t n)
 {
+    size_t all = n;
+
     *spare = NULL;
+    for (const struct vma *v = as->vmas; n > 0 && v; v = v->next)
+        if (++all > VMAS_MAX)
+            return -ENOMEM;
     for (; n > 0; n--) {
         struct vma *v = kmalloc(sizeof(*v));
         if (!v) {
@@ -219,7 +224,7 @@ vma_add(struct aspace *as, uint64_t start, uint64_t stop, int prot, enum vma_kin
     struct vma *spare;
 
     assert(start < stop && !(next && next->start < stop));
-    if (take(&spare, joins ? 0 : 1) < 0)
+    if (take(as, &spare, joins ? 0 : 1) < 0)
         return -ENOMEM;
     put(as, (struct vma){.start = start, .end = stop, .prot = prot, .kind = kind}, &spare);
     return 0;
@@ -230,7 +235,7 @@ vma_remove(struct aspace *as, uint64_t start, uint64_t stop)
 {
     struct vma *spare;
 
-    if (take(&spare, is_inside(as, start, stop) ? 1 : 0) < 0)
+    if (take(as, &spare, is_inside(as, start, stop) ? 1 : 0) < 0)
         return -ENOMEM;
     cut(as, start, stop, &spare);
     return 0;
@@ -241,7 +246,7 @@ vma_replace(struct aspace *as, uint64_t start, uint64_t stop, int prot, enum vma
 {
     struct vma *spare;
 
-    if (take(&spare, is_inside(as, start, stop) ? 2 : 1) < 0)
+    if (take(as, &spare, is_inside(as, start, stop) ? 2 : 1) < 0)
         return -ENOMEM;
     cut(as, start, stop, &spare);
     put(as, (struct vma){.start = start, .end = stop, .prot = prot, .kind = kind}, &spare);
@@ -254,7 +259,7 @@ vma_protect(struct aspace *as, uint64_t start, uint64_t stop, int prot)
 {
     struct vma *spare, *v;
 
-    if (take(&spare, !!to_split(as, start, prot) + (size_t) !!to_split(as, stop, prot)) < 0)
+    if (take(as, &spare, !!to_split(as, start, prot) + (size_t) !!to_split(as, stop, prot)) < 0)
         return -ENOMEM;
     split(as, start, prot, &spare);
     split(as, stop, prot, &spare);

@@ -377,7 +377,7 @@ run_out_of_memory(void)
     };
     static const struct job takers[] = {
         {0, 0, {"attack", "mmap_all"}},
-#if LAB < 6 /* it would ask for pages for ever, and use none of them */
+#if LAB < 6 /* it asks for pages and uses none of them */
         {0, 0, {"attack", "cut_all"}},
 #endif
     };

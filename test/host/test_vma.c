@@ -398,6 +398,43 @@ gaps_between_far_ends(void **unused)
     assert_int_equal(nrecords, 0);
 }
 
+/* Range i of as many as there may be, each of three pages, with a page between it and the next. */
+static uint64_t
+range_at(size_t i)
+{
+    return USER_MIN + i * 4 * PGSIZE;
+}
+
+/* Where there are VMAS_MAX, only that is refused which would make it more, or could. */
+static void
+no_more_than_there_may_be(void **unused)
+{
+    const uint64_t first = range_at(0), inside = first + PGSIZE, behind = range_at(VMAS_MAX);
+
+    (void)unused;
+    for (size_t i = 0; i < VMAS_MAX; i++) {
+        assert_int_equal(vma_add(&as, range_at(i), range_at(i) + 3 * PGSIZE, PROT_READ, VMA_ANON),
+                         0);
+    }
+    assert_int_equal(vma_add(&as, behind, behind + PGSIZE, PROT_READ, VMA_ANON), -ENOMEM);
+    assert_int_equal(vma_remove(&as, inside, inside + PGSIZE), -ENOMEM);
+    assert_int_equal(vma_replace(&as, inside, inside + PGSIZE, PROT_NONE, VMA_ANON), -ENOMEM);
+    assert_int_equal(vma_protect(&as, inside, inside + PGSIZE, PROT_NONE), -ENOMEM);
+    assert_int_equal(vma_protect(&as, first, inside, PROT_NONE), -ENOMEM);
+    assert_int_equal(nrecords, VMAS_MAX);
+    assert_true(as.vmas->start == first && as.vmas->end == first + 3 * PGSIZE);
+
+    assert_int_equal(vma_protect(&as, first, first + 3 * PGSIZE, PROT_NONE), 0);
+    assert_int_equal(vma_add(&as, behind - PGSIZE, behind, PROT_READ, VMA_ANON), 0); /* joins */
+    assert_int_equal(nrecords, VMAS_MAX);
+    assert_int_equal(vma_remove(&as, first, first + 3 * PGSIZE), 0);
+    assert_int_equal(vma_protect(&as, range_at(1), range_at(1) + PGSIZE, PROT_NONE), 0);
+    assert_int_equal(nrecords, VMAS_MAX);
+    assert_int_equal(vma_add(&as, first, first + PGSIZE, PROT_READ, VMA_ANON), -ENOMEM);
+    vma_clear(&as);
+    assert_int_equal(nrecords, 0);
+}
+
 static void
 add_over(void *start)
 {
@@ -421,9 +458,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_list_of_few_pages),
-        cmocka_unit_test(many_calls_on_many_pages),
-        cmocka_unit_test(gaps_between_far_ends),
+        cmocka_unit_test(every_list_of_few_pages), cmocka_unit_test(many_calls_on_many_pages),
+        cmocka_unit_test(gaps_between_far_ends),   cmocka_unit_test(no_more_than_there_may_be),
         cmocka_unit_test(not_where_something_is),
     };
 

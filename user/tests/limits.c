@@ -84,13 +84,17 @@ TEST_HERE(limit_copies, "the same when it is copies that memory is needed for", 
 
 TEST_HERE(limit_tables, "the same when it is tables", WHY)
 {
+    uint64_t size = 1UL << 29;
     int pid;
 
+    /* There is an end to the number of ranges: so each has several tables, as many as it may. */
+    while (error_of(mmap((void *)(1UL << 32), size, RW, ANON | MAP_FIXED, -1, 0)) != 0)
+        size /= 2;
     CHILD(pid)
         for (uint64_t va = 1UL << 32; va < 1UL << 47; va += 1UL << 30) {
-            void *p = mmap((void *)va, PAGE_SIZE, RW, ANON | MAP_FIXED, -1, 0);
-            if (error_of(p) == 0)
-                poke(va, 1);
+            void *p = mmap((void *)va, size, RW, ANON | MAP_FIXED, -1, 0);
+            for (uint64_t at = va; at < va + size && error_of(p) == 0; at += 1UL << 21)
+                poke(at, 1);
         }
     must(status_of(pid) == KILLED(SIGKILL));
 }
