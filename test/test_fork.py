@@ -17,12 +17,12 @@ import pytest
 import test_user
 from grade.machine import machine_name, qemu_binary
 from test_boot import sources
-from test_user import PROMPT, Console, make, on_linux
+from test_user import PROMPT, Console, make, on_linux, split_status
 
 SAME = ["tests", "tests all", "forks", "forks 5", "racers 40", "racers 40 7 20", "scenario"]
 ONLY_HERE = ("programs",)   # of the scenarios: there it is the host's kernel that looks for a program
 
-LAB = 6     # a draft for now
+LAB = 6
 VMALLOC_START = 0xffff008000000000
 KILLED = 137    # 128 + SIGKILL: the kernel had no memory for it
 
@@ -64,13 +64,7 @@ def boot(kernel: Path) -> Iterator[Callable[[str], Console]]:
 
 def run(console: Console, line: str) -> tuple[str, int]:
     """What the program prints, and its status; without the kernel's own lines about processes that have ended."""
-    return without_kernel(console.command(f"run {line}"))
-
-
-def without_kernel(said: str) -> tuple[str, int]:
-    status = re.search(r"^\w+ \(pid \d+\): status (\d+)$", said, re.M)
-    output = re.sub(r"^\w+ \(pid \d+\): (status|signal|killed).*\n", "", said, flags=re.M)
-    return output.rstrip("\n"), int(status[1]) if status else 0
+    return split_status(console.command(f"run {line}"))
 
 
 class State(NamedTuple):
@@ -195,6 +189,18 @@ def test_much_memory(boot: Callable[[str], Console]) -> None:
     assert nothing_lost(before, settled(console, before))
 
 
+@pytest.mark.parametrize("memory", ["8M", "6M", "5M"])
+def test_little_memory(boot: Callable[[str], Console], memory: str) -> None:
+    """Where all of it is not as much as the stack may become: 5M leaves a few hundred pages."""
+    console = boot(f"mem={memory}")
+    before = warm(console, "forks 3", "attack cut_all")
+    assert run(console, "hello") == ("Hello, world!", 0)
+    assert run(console, "forks 3") == ("a tree of depth 3: every mark is in place", 0)
+    assert run(console, "attack cut_all") == ("", 0)
+    assert run(console, "attack mmap_all") == ("", KILLED)
+    assert nothing_lost(before, settled(console, before))
+
+
 # --- Many at a time ---------------------------------------------------------------------------------------
 
 
@@ -208,11 +214,11 @@ def test_racers(boot: Callable[[str], Console]) -> None:
 
 def test_racers_without_memory(boot: Callable[[str], Console]) -> None:
     """The same where there is not enough for all: some have to end, perhaps all; but nobody loses a mark."""
-    console, killed = boot("mem=16M hz=1000"), 0
+    console, killed = boot("mem=14M hz=1000"), 0
     before = warm(console, "racers 30")
     for seed in range(1, 4):
         said = console.command(f"run racers 300 {seed} 200")
-        output, status = without_kernel(said)
+        output, status = split_status(said)
         killed += said.count("killed: out of memory")
         assert status == KILLED or (status == 0 and output.endswith("every mark is in place")), said
         assert nothing_lost(before, settled(console, before))
@@ -299,7 +305,7 @@ def test_every_allocation_fails_once(kernel: Path, boot: Callable[[str], Console
             said = console.command(f"failnth {n} scenario {name}")
             calls = re.search(r"^(\d+) allocations, (one|none) failed$", said, re.M)
             assert calls, said
-            output, status = without_kernel(said)
+            output, status = split_status(said)
             fine = f"{name}: all as it should be" in output
             not_started = re.search(r"^(there is no memory|scenario: out of memory)", said, re.M)
             assert status == KILLED or (status == 0 and (fine or not_started)), said

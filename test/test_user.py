@@ -40,10 +40,18 @@ NOT_SAME = {
     "echo": "reads: see test_echo",
     "spin": "never ends: see test_spin",
     "scene": "never ends: see test_memview.py",
+    "zeroes": "never ends: see test_fork.py, where a page has many users",
+    "bomb": "takes all that there is: see test_fork.py",
+    **{name: "see test_fork.py, which compares it" for name in ("forks", "racers", "scenario", "tests")},
 }
+LARGE = {"tests": 112 << 10}    # bytes; others have less than
+SMALL = 48 << 10
 
-# These leave the kernel without memory, so that its caches may shrink and grow.
+# These leave the kernel without memory, so that its caches may shrink and grow. From lab 6 on, pages are given when they are
+# used, and who uses one that there is no memory for is ended.
 EXHAUSTING = ("mmap_all", "brk_all", "cut_all")
+STARVED = 137       # 128 + SIGKILL
+LAZY = LAST >= 6
 
 # A program of another C library: what that needs of the kernel before main is more than ours does.
 GLIBC = r"""
@@ -92,8 +100,9 @@ def make(obj: Path, *arguments: str) -> str:
 
 def names() -> list[str]:
     everything = labs.read(ROOT, drafts=True)
-    return [path.stem for path in sorted(ROOT.glob("user/*.c"))
-            if labs.lab_of(everything, f"user/{path.name}") <= LAST] + ["attack"]
+    files = [*sorted(ROOT.glob("user/*.c")), *sorted(ROOT.glob("user/*/main.c"))]
+    return [path.parent.name if path.name == "main.c" else path.stem for path in files
+            if labs.lab_of(everything, path.relative_to(ROOT).as_posix()) <= LAST]
 
 
 class Console:
@@ -160,7 +169,7 @@ class Console:
 def split_status(said: str) -> tuple[str, int]:
     """Bramble's own lines about a program's end are no part of its output."""
     status = re.search(r"^\w+ \(pid \d+\): status (\d+)$", said, re.M)
-    output = re.sub(r"^\w+ \(pid \d+\): (status|signal) .*\n", "", said, flags=re.M)
+    output = re.sub(r"^\w+ \(pid \d+\): (status|signal|killed).*\n", "", said, flags=re.M)
     return output.rstrip("\n"), int(status[1]) if status else 0
 
 
@@ -235,7 +244,7 @@ def test_files_are_what_they_should_be(kernel: Path) -> None:
     for name in names():
         data = (kernel / "user" / name).read_bytes()
         assert data[:6] == b"\x7fELF\x02\x01" and struct.unpack_from("<2H", data, 16) == (2, 183)
-        assert len(data) < 48 << 10, name
+        assert len(data) < LARGE.get(name, SMALL), name
         assert str(ROOT).encode() not in data
         phoff, = struct.unpack_from("<Q", data, 32)
         count, = struct.unpack_from("<H", data, 56)
@@ -306,15 +315,16 @@ def test_nothing_is_lost(kernel: Path, tmp_path: Path) -> None:
 
 
 def test_a_race_for_memory(another: Callable[[str], Console]) -> None:
-    """Nobody gets another's page, and all come back."""
+    """There is enough for two of three. Nobody gets another's page, and all come back."""
     console = another("mem=32M")
     console.run("alloc first")
     before = console.free()
-    console.background("alloc a", "alloc b", "alloc c")
-    console.wait_until(lambda said: said.count(b"all of them mine") == 3)
+    wanted = before * 9 // 20
+    console.background(*(f"alloc {name} {wanted}" for name in "abc"))
+    console.wait_until(lambda said: said.count(b"all of them mine") + said.count(b"killed: out of memory") == 3)
     pages = [int(n) for n in re.findall(rb"[abc]: (\d+) pages, all of them mine", console.said)]
     console.said = b""
-    assert len(pages) == 3 and min(pages) > 0 and sum(pages) > before / 2
+    assert len(pages) == (2 if LAZY else 3) and min(pages) > 0 and sum(pages) > before / 2
     while "alloc" in console.command("ps"):
         pass
     assert abs(console.free() - before) < KEPT
@@ -337,7 +347,7 @@ def test_attacks(kernel: Path, another: Callable[[str], Console]) -> None:
     assert len(attacks) >= 40
     console = another("mem=64M hz=1000")
     console.background("regs 1000000000000 1", "regs 1000000000000 2")
-    console.run("hello")
+    console.run("attack")
     before, wrong = console.free(), []
     least = before - KEPT
     for name, status, _ in attacks:
@@ -346,7 +356,7 @@ def test_attacks(kernel: Path, another: Callable[[str], Console]) -> None:
             said, got = split_status(console.wait_for(PROMPT))
         else:
             said, got = console.run(f"attack {name}")
-        if got != status:
+        if got != status and not (LAZY and name in EXHAUSTING and got == STARVED):
             wrong.append(f"{name}: status {got} instead of {status}: {said}")
         free = console.free()
         if free != before and (name not in EXHAUSTING or free < least):
