@@ -133,7 +133,7 @@ text_start(void)
     /* Below, what is printed in between has two lines of its own that scroll (DECSTBM). */
     cprintf("\033[%u;%ur", LEGEND + 1, LEGEND + 2);
     move_to(LEGEND + 2);
-    cprintf("Keys: arrows zoom and choose a process, [ ] move, space pauses, a f e play, q ends");
+    cprintf("Keys: arrows zoom, choose a process; [ ] move; space pauses; a f e play; q ends");
     return true;
 }
 
@@ -201,7 +201,8 @@ put_run(const struct view *v, size_t i)
 static void
 json_show(const struct view *v)
 {
-    cprintf("{\"view\":%u,\"cost\":%lu,\"start\":%lu,\"frames\":[", v->number, v->cost, v->pa);
+    cprintf("{\"view\":%u,\"paused\":%s,\"cost\":%lu,\"start\":%lu,\"frames\":[", v->number,
+            v->paused ? "true" : "false", v->cost, v->pa);
     for (size_t i = 0; i < v->n;)
         i += put_run(v, i);
     cprintf("],\"errors\":%lu,\"error\":\"%s\",\"pid\":%d,\"name\":\"%s\",\"pages\":{", v->errors,

@@ -68,6 +68,12 @@ set(uint64_t start, uint64_t stop, enum cell cell)
         memset(view.cell + first, cell, last - first);
 }
 
+static void
+set_kernels(const void *start, size_t size)
+{
+    set(V2P(start), V2P(start) + size, CELL_KERNEL);
+}
+
 /* Frames of the block that begins at one of this state. */
 static size_t
 block_size(uint8_t state)
@@ -208,7 +214,14 @@ look_at_frames(void)
         set(bank[i].start, bank[i].end, CELL_RESERVED);
     for (size_t i = 0; i < nusable; i++) /* what the pmm does not know in it, it has for itself */
         set(usable[i].start, usable[i].end, CELL_KERNEL);
-    set(V2P(image_start), V2P(end), CELL_KERNEL);
+    set_kernels(image_start, (size_t)(end - image_start));
+    set_kernels(frames.state, frames.n);
+    for (const struct zone *z = zones; z < zones + nzones; z++)
+        set_kernels(z->link, (z->n + PMM_ORDERS) * sizeof(z->link[0]));
+#if LAB >= 4
+    for (const struct region *r = heap.regions; r; r = r->next)
+        set_kernels(r, r->size); /* one of them has never been the pmm's */
+#endif
     for (size_t i = 0; i < view.n;)
         i += look_at_block(i);
     mark_errors();
@@ -340,23 +353,27 @@ plays(const struct proc *p)
     return p->as.root && strcmp(p->name, "scene") == 0;
 }
 
-/* Those that play end, and what is left of our children goes. */
+/* What is left of our children that have ended, or are about to, goes. */
+static void
+reap(void)
+{
+    int pid = 0;
+
+    for (const struct proc *p; (p = proc_after(pid)) != NULL;) {
+        pid = p->pid;
+        if (p->ppid == current()->pid && (p->state == PROC_ZOMBIE || p->killed))
+            (void)proc_wait(pid);
+    }
+}
+
+/* Those that play end. */
 static void
 clear_scene(void)
 {
     for (struct proc *p = proc_after(0); p; p = proc_after(p->pid))
         if (plays(p))
             (void)proc_kill(p->pid, SIGKILL);
-}
-
-static void
-reap(void)
-{
-    for (struct proc *p = proc_after(0), *next; p; p = next) {
-        next = proc_after(p->pid);
-        if (p->ppid == current()->pid && p->state == PROC_ZOMBIE)
-            (void)proc_wait(p->pid);
-    }
+    reap();
 }
 
 static void
@@ -570,7 +587,6 @@ run(const struct viewer *viewer)
     }
 #if LAB >= 5
     clear_scene();
-    reap();
 #endif
     irq_restore(flags);
     (void)pmm_free(memory, memory_order);
