@@ -9,6 +9,7 @@ from pathlib import Path
 
 SHT_PROGBITS, SHT_SYMTAB = 1, 2
 SHF_WRITE, SHF_ALLOC = 1, 2
+STT_FILE = 4
 SHN_ABS = 0xFFF1          # a number, not an address
 EM_AARCH64 = 183
 
@@ -31,6 +32,7 @@ class Elf:
         if data[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", data, 18)[0] != EM_AARCH64:
             raise BadElf(f"{path.name} is not an AArch64 ELF file")
         self.symbols: dict[str, Symbol] = {}
+        self.statics: dict[tuple[str, str], Symbol] = {}    # by source file ("proc.c") and name
         self.constant: list[tuple[int, bytes]] = []     # (address, contents): code and constants
         offset, = struct.unpack_from("<Q", data, 0x28)
         size, count = struct.unpack_from("<HH", data, 0x3A)
@@ -43,19 +45,25 @@ class Elf:
                 self.constant.append((address, data[at:at + length]))
         if not self.symbols:
             raise BadElf(f"{path.name} has no symbol table")
-        named = sorted((s for s in self.symbols.values() if not s.absolute),
+        named = sorted((s for s in {*self.symbols.values(), *self.statics.values()} if not s.absolute),
                        key=lambda s: (s.address, s.size))
         self.sorted = named
         self.addresses = [s.address for s in named]
 
     def read_symbols(self, table: bytes, names: bytes, entry: int) -> None:
+        file = ""               # the one whose local symbols follow
         for at in range(0, len(table), entry):
             name_at, info, _, section, value, size = struct.unpack_from("<IBBHQQ", table, at)
             name = names[name_at:names.index(b"\0", name_at)].decode("utf-8", "replace")
-            if not name or section == 0 or info & 15 == 4 or name.startswith("$"):
+            if info & 15 == STT_FILE:
+                file = name
+            if not name or section == 0 or info & 15 == STT_FILE or name.startswith("$"):
                 continue        # undefined, a file's name, a mapping symbol
+            symbol = Symbol(name, value, size, section == SHN_ABS)
             if name not in self.symbols or info >> 4:       # a global one hides a local one
-                self.symbols[name] = Symbol(name, value, size, section == SHN_ABS)
+                self.symbols[name] = symbol
+            if info >> 4 == 0:
+                self.statics.setdefault((file, name), symbol)
 
     def find(self, address: int) -> Symbol | None:
         """The symbol that address lies in."""

@@ -7,7 +7,7 @@ kernel that was built.  guest.py adds calls into it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from grade.elf import Elf
@@ -19,6 +19,7 @@ PGSIZE = 4096
 ENTRIES = 512
 ADDRESS = 0x0000_FFFF_FFFF_F000     # ARM ARM D5.3.3: output address of a descriptor
 M64 = (1 << 64) - 1
+TABLES_MAX = 1024                   # of one root: for all memory, page by page, it takes 500
 
 
 class Disagree(Exception):
@@ -95,6 +96,11 @@ class View:
         if name not in self.elf.symbols:
             raise Disagree(f"there is no {name} in the kernel")
         return self.elf.symbols[name].address
+
+    def static(self, file: str, name: str) -> int:
+        """The same of a static variable; others of its name may be in other files."""
+        symbol = self.elf.statics.get((file, name))
+        return symbol.address if symbol else self.symbol(name)
 
     def name(self, address: int) -> str:
         """'kalloc+0x10', or the bare address when it lies in nothing known."""
@@ -210,19 +216,33 @@ class View:
             table = entry & ADDRESS
         return steps
 
-    def scan(self, root: int, high: bool) -> tuple[list[Leaf], list[int]]:
+    def scan(self, root: int, high: bool, wrong: Callable[[str], None] | None = None) -> tuple[list[Leaf], list[int]]:
+        """Every leaf below a root table, in order of va, and the tables, itself first.  wrong: is told what makes no
+        sense, and the rest is looked at; without it, that raises Disagree."""
         leaves: list[Leaf] = []
         tables: list[int] = []
         seen: set[int] = set()
 
+        def complain(message: str) -> None:
+            if wrong is None:
+                raise Disagree(message)
+            wrong(message)
+
         def visit(table: int, level: int, va: int) -> None:
             if table in seen:
-                raise Disagree(f"the table at {table:#x} is linked twice")
+                complain(f"the table at {table:#x} is linked twice")
+                return
             if table + PGSIZE > PERIPHERALS:
+                complain(f"a level {level} table lies outside memory, at {table:#x}")
+                return
+            if len(tables) >= TABLES_MAX:
+                raise Disagree(f"there are more than {TABLES_MAX} tables below the root at {root & ADDRESS:#x}")
+            data = self.phys(table, PGSIZE)
+            if len(data) < PGSIZE:
                 raise Disagree(f"a level {level} table lies outside memory, at {table:#x}")
             seen.add(table)
             tables.append(table)
-            for i, entry in enumerate(struct.unpack("<512Q", self.phys(table, PGSIZE))):
+            for i, entry in enumerate(struct.unpack("<512Q", data)):
                 if not entry & 1:
                     continue
                 here = va | i << (12 + 9 * (3 - level))
@@ -233,8 +253,8 @@ class View:
                     mask = (PGSIZE << 9 * (3 - level)) - 1
                     leaves.append(Leaf(full, entry & ADDRESS & ~mask, level, entry, table + 8 * i))
                 else:
-                    raise Disagree(f"entry {i} of the level {level} table at {table:#x} is "
-                                   f"{entry:#x}, which means nothing there")
+                    complain(f"entry {i} of the level {level} table at {table:#x} is {entry:#x}, which means nothing "
+                             "there")
 
         visit(root & ADDRESS, 0, 0)
         return leaves, tables
