@@ -41,6 +41,12 @@ def variable(g: View, name: str, size: int) -> bytes:
     return memory(g, g.symbol(name), size, name)
 
 
+def word(g: View, va: int, what: str, limit: int = 64) -> str:
+    """A text at an address of the linear map, up to its NUL."""
+    data = memory(g, va, min(limit, max(KERNBASE + PERIPHERALS - va, 1)), what)
+    return data.split(b"\0")[0].decode("utf-8", "replace")
+
+
 # --- the bitmap ----------------------------------------------------------
 
 
