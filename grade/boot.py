@@ -276,9 +276,15 @@ def gdb_binary() -> str | None:
         or shutil.which("aarch64-elf-gdb") or shutil.which("gdb")
 
 
+COMMANDS = ROOT / "grade" / "gdbcommands.py"       # that gdb has besides its own
 # gdb stops where a check fails, at the line that says so: in the check itself, or where the panic is.
 STOP_AT_FAILURE = ("break check_fail", "break check_take_panic if !'kern/check.c'::panic_expected",
                    "continue", "up")
+
+
+def gdb_command(gdb: str) -> list[str]:
+    """gdb with commands that know the kernel; a gdb without Python says so and does without."""
+    return [gdb, "-q", "-ex", "set architecture aarch64", "-ex", "set confirm off", "-x", str(COMMANDS)]
 
 
 def connect(obj: Path, arguments: str, cpus: int) -> int:
@@ -288,7 +294,7 @@ def connect(obj: Path, arguments: str, cpus: int) -> int:
     if gdb is None:
         print("gdb is not installed; run ./setup", file=sys.stderr)
         return 3
-    command = [gdb, "-q", "-ex", "set architecture aarch64", "-ex", "set confirm off"]
+    command = gdb_command(gdb)
     if not arguments:
         os.execv(gdb, [*command, "-ex", f"target remote localhost:{port()}", str(obj / "kernel8.elf")])
     try:

@@ -286,8 +286,7 @@ def debug(image: Path, elf: Path, judges: dict[str, Any], check: Any, seed: int,
             machine.qmp.human("gdbserver chardev:person")
             print(f"\nThe judge is about to call {e}; its arguments are in place. step goes through it, finish runs "
                   "it to its end; quit to leave.", flush=True)
-            subprocess.run([gdb, "-q", "-ex", "set architecture aarch64", "-ex", "set confirm off",
-                            "-ex", f"target remote {place}", str(elf)])
+            subprocess.run([*boot.gdb_command(gdb), "-ex", f"target remote {place}", str(elf)])
 
 
 def run_check(tree: Path, image: Path, elf: Path, lab: Any, check: Any, points: int, seed: int,
