@@ -45,7 +45,8 @@ class Elf:
                 self.constant.append((address, data[at:at + length]))
         if not self.symbols:
             raise BadElf(f"{path.name} has no symbol table")
-        named = sorted((s for s in {*self.symbols.values(), *self.statics.values()} if not s.absolute),
+        others = [s for s in self.statics.values() if s != self.symbols[s.name]]
+        named = sorted((s for s in [*self.symbols.values(), *others] if not s.absolute),
                        key=lambda s: (s.address, s.size))
         self.sorted = named
         self.addresses = [s.address for s in named]

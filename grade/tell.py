@@ -423,7 +423,7 @@ def page(g: View, address: int) -> Iterator[str]:
         image, k = o.file_pages[frame]
         yield f"  the kernel has it as page {k} of the program {o.images[image].name}"
     if frame in o.errors:
-        yield from (f"Wrong: {e.text}." for e in o.errors[frame])
+        yield from (f"Wrong: {e.text}." for e in o.errors[frame] if o.kind_of(frame) is not Kind.LEAKED)
     elif mappings or o.keeps(frame):
         yield f"Users and mappings agree: {many(o.users[frame], 'user')}, {many(len(mappings), 'mapping')}" \
               + (", and the kernel keeps it." if o.keeps(frame) else ".")
