@@ -156,12 +156,15 @@ $(O)/kernel8.hdr: $(O)/kernel8.elf
 
 # ---- Running ---------------------------------------------------------------------------------------
 
-.PHONY: qemu memview qemu-gdb gdb grade
+.PHONY: qemu memview memrec qemu-gdb gdb grade
 qemu: $(O)/kernel8.img
 	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)"
 
 memview: $(O)/kernel8.img
 	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)" --memview
+
+memrec: $(O)/kernel8.img
+	@$(PYTHON) -m grade.memrec --obj $(O) --args "$(ARGS)" --out $(O)/memory.html
 
 qemu-gdb: $(O)/kernel8.img
 	@$(PYTHON) -m grade.boot --obj $(O) --args "$(ARGS)" --gdb
@@ -192,6 +195,7 @@ help:
 	@echo 'make qemu         build and run it; ARGS="check=NAME seed=N mem=64M" sets boot arguments'
 	@echo 'make SAN=1 qemu   checks each access to memory: overflow, use of freed memory'
 	@echo 'make memview      watch who has which page (from lab 3 on)'
+	@echo 'make memrec       record a run of ARGS as a page to play back, obj/memory.html'
 	@echo 'make qemu-gdb     like make qemu, waiting for make gdb in another terminal'
 	@echo 'make gdb          gdb on make qemu-gdb; with ARGS="check=NAME seed=N", up to where that check fails;'
 	@echo '                  bramble lists the commands that it has besides its own'

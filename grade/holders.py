@@ -24,23 +24,27 @@ OBJECTS = 64                            # of a span
 Piece = tuple[bytes, Callable[[int], str]]      # memory, and what is at an offset in it
 
 
-def holders(g: View, left: set[int], pieces: Iterable[Piece]) -> Iterator[tuple[int, str]]:
-    """The frames of `left` that something leads to, each once, and what; they are taken out of it."""
+Parts = Mapping[int, Iterable[int]]     # by frame: all of its block, if that has more than one
+
+
+def holders(g: View, left: set[int], pieces: Iterable[Piece], parts: Parts) -> Iterator[tuple[int, str]]:
+    """The frames of `left` that something leads to, each once, and what; they are taken out of it.  What leads to a part
+    of a block leads to all of it."""
     held: list[int] = []
     for data, name in pieces:
-        for frame, at in pointers(data, left, tables=False):
+        for frame, at in pointers(data, left, parts, tables=False):
             held.append(frame)
             yield frame, name(at)
         if not left:
             return
     while held and left:
         page = held.pop() * PGSIZE
-        for frame, _ in pointers(g.phys(page, PGSIZE), left, tables=True):
+        for frame, _ in pointers(g.phys(page, PGSIZE), left, parts, tables=True):
             held.append(frame)
             yield frame, f"the page at {page:#x}"
 
 
-def pointers(data: bytes, left: set[int], tables: bool) -> Iterator[tuple[int, int]]:
+def pointers(data: bytes, left: set[int], parts: Parts, tables: bool) -> Iterator[tuple[int, int]]:
     """The frames that these bytes lead to, and at which offset.  tables: may they be entries of a page table?"""
     words = array("Q", data[:len(data) & -8])
     for word in set(words):
@@ -50,8 +54,9 @@ def pointers(data: bytes, left: set[int], tables: bool) -> Iterator[tuple[int, i
         elif pa == word and pa % PGSIZE:
             continue
         if pa // PGSIZE in left:
-            left.discard(pa // PGSIZE)
-            yield pa // PGSIZE, words.index(word) * 8
+            for frame in left.intersection(parts.get(pa // PGSIZE, (pa // PGSIZE,))):
+                left.discard(frame)
+                yield frame, words.index(word) * 8
 
 
 # --- where to look -------------------------------------------------------

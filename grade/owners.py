@@ -95,6 +95,7 @@ class Owners:
         self.broken: list[str] = []
         self.errors: dict[int, list[Error]] = {}
         self.mappings: dict[int, list[Mapping]] = {}
+        self.parts: dict[int, range] = {}                       # by frame: the block in use that it is a part of
         self.blocks: list[tuple[int, Mapping]] = []             # of processes, which have none: where, and which
         self.procs: dict[int, Proc] = {}
         self.caches: list[heaps.Cache] = []
@@ -380,10 +381,11 @@ def read_states(o: Owners) -> None:
             o.cache_links[frame] = link_of(frame)
         elif kind == LARGE and g.has("slab_lock"):
             o.set(frame, 1 << order, Kind.LARGE, order, 1)
-        elif kind == USED:
-            o.set(frame, 1 << order, Kind.UNCLAIMED, NOBODY, 1)
-        elif kind == SHARED:
-            o.set(frame, 1 << order, Kind.UNCLAIMED, NOBODY, link_of(frame) & 0xFFFF_FFFF)
+        elif kind in (USED, SHARED):
+            o.set(frame, 1 << order, Kind.UNCLAIMED, NOBODY, link_of(frame) & 0xFFFF_FFFF if kind == SHARED else 1)
+            if order:
+                block = range(frame, frame + (1 << order))
+                o.parts.update(dict.fromkeys(block, block))
     o.counts = True
 
 
@@ -539,7 +541,7 @@ def find_holders(o: Owners) -> None:
     blocks = [(first * PGSIZE, end * PGSIZE) for kind in (Kind.LARGE, Kind.HEAP) for first, end in runs(o, kind)]
     pieces = itertools.chain(holders.registers(o.g), holders.variables(o.g), holders.live_stacks(o.g, o.procs.values()),
                              holders.objects(o.g, links), holders.blocks(o.g, blocks))
-    for frame, holder in holders.holders(o.g, left, pieces):
+    for frame, holder in holders.holders(o.g, left, pieces, o.parts):
         o.kind[frame] = Kind.HELD
         o.who[frame] = o.holders.setdefault(holder, min(len(o.holders), NOBODY - 1))
     for frame in left:
