@@ -400,6 +400,9 @@ CHECK(programs)
     need_aspace_destroy();
     check_finally(put_back);
     irq_mask();
+#if LAB >= 6
+    need_faults();
+#endif
     first_error[0] = '\0';
     count_instructions(true);
     need_exit(); /* also: the areas' tables are there now */

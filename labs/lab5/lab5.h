@@ -24,6 +24,11 @@ void need_aspace_destroy(void);
 
 /* Pages may have several users (lab 3): page_share does it, and kfree of such a page drops one. */
 void need_shared_pages(void);
+#if LAB >= 6
+
+/* Pages come when they are touched (labs/lab6/check_whole.c). No page is lost. */
+void need_faults(void);
+#endif
 
 /* ---- counting pages (common.c) ---- */
 

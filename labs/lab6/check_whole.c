@@ -57,6 +57,34 @@ need_result(int result, const char *what)
            what);
 }
 
+/* A new address space with two pages, each from a page fault. */
+static void
+touch_pages(struct aspace *as)
+{
+    EXPECT(aspace_create(as) == 0, "there is no memory for an address space");
+    EXPECT(vma_add(as, range.start, range.end, range.prot, range.kind) == 0,
+           "there is no memory for a range");
+    need_result(fault_absent(as, as->vmas, VA, PROT_READ), "fault_absent in kern/pagefault.c");
+    need_result(fault_cow(as, as->vmas, VA), "fault_cow in kern/pagefault.c");
+    need_result(page_fault(as, VA + PGSIZE, PROT_WRITE), "page_fault in kern/pagefault.c");
+}
+
+static void
+empty(struct aspace *as)
+{
+    vma_clear(as);
+    aspace_destroy(as);
+}
+
+void
+need_faults(void)
+{
+    struct aspace as = {.root = NULL};
+
+    touch_pages(&as);
+    empty(&as);
+}
+
 /* Page faults, and a copy of an address space. */
 static void
 need_memory(void)
@@ -64,20 +92,13 @@ need_memory(void)
     struct aspace from = {.root = NULL}, to = {.root = NULL};
     bool same;
 
-    EXPECT(aspace_create(&from) == 0 && aspace_create(&to) == 0,
-           "there is no memory for two address spaces");
-    EXPECT(vma_add(&from, range.start, range.end, range.prot, range.kind) == 0,
-           "there is no memory for a range");
-    need_result(fault_absent(&from, from.vmas, VA, PROT_READ), "fault_absent in kern/pagefault.c");
-    need_result(fault_cow(&from, from.vmas, VA), "fault_cow in kern/pagefault.c");
-    need_result(page_fault(&from, VA + PGSIZE, PROT_WRITE), "page_fault in kern/pagefault.c");
+    touch_pages(&from);
+    EXPECT(aspace_create(&to) == 0, "there is no memory for a second address space");
     need_result(aspace_copy(&to, &from), "aspace_copy in kern/fork.c");
     same = to.pages == from.pages && to.vmas;
     EXPECT(same, "aspace_copy makes no copy: write aspace_copy in kern/fork.c first");
-    vma_clear(&to);
-    aspace_destroy(&to);
-    vma_clear(&from);
-    aspace_destroy(&from);
+    empty(&to);
+    empty(&from);
 }
 
 static void
