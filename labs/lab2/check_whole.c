@@ -9,13 +9,13 @@
 #include "../lab4/lab4.h"
 #endif
 
-/* Free pages that kalloc does not have: from lab 3 on, most are with the pmm (or with lab 4's hold_all_but). */
+/* Free pages that kalloc does not have: from lab 3 on, most are with the pmm. */
 static size_t
 free_elsewhere(void)
 {
     size_t n = 0;
 #if LAB >= 4
-    n = pages_held();
+    n = pages_held(); /* pool_start may have left them out */
 #endif
 #if LAB >= 3
 
