@@ -25,7 +25,7 @@ int as_protect(struct aspace *as, uint64_t start, uint64_t end, int prot);
  *
  * Not as on Linux: there is no shared memory (-EINVAL) and no file that can be mapped (-ENODEV); PROT_WRITE with
  * PROT_EXEC is -EACCES, in mmap before all else, in mprotect when there is a page at addr; mprotect over a gap
- * changes nothing at all; no range grows by itself.
+ * changes nothing at all; no range grows by itself; -ENOMEM comes with VMAS_MAX ranges, which are fewer.
  */
 int64_t do_mmap(struct aspace *as, uint64_t addr, uint64_t len, int prot, int flags);
 int64_t do_munmap(struct aspace *as, uint64_t addr, uint64_t len);
