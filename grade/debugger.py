@@ -19,7 +19,7 @@ import gdb
 from grade import tell, tell_threads
 from grade.elf import BadElf, Elf
 from grade.gdb import GdbError
-from grade.view import KERNBASE, M64, PERIPHERALS, PGSIZE, Disagree, View
+from grade.view import ADDRESS, KERNBASE, M64, PERIPHERALS, PGSIZE, Disagree, View, is_leaf
 
 CHUNK = 1 << 20             # bytes of memory that are fetched at a time
 KEPT = 64                   # of these
@@ -134,6 +134,18 @@ class StoppedMachine:
         return b""
 
 
+class Look(View):
+    """What gdb has selected may be a core that translates nothing: it sleeps.  The kernel's addresses mean the same."""
+
+    def translate(self, va: int) -> int | None:
+        if va >> 48 != 0xFFFF or self.reg("sctlr") & 1 and self.ttbr1:
+            return super().translate(va)
+        if va < KERNBASE + PERIPHERALS:
+            return va - KERNBASE
+        level, _, entry = self.walk(self.static("kvm.c", "root") - KERNBASE, va)[-1]
+        return entry & ADDRESS | va % PGSIZE if is_leaf(entry, level) and level == 3 else None
+
+
 # --- names ---------------------------------------------------------------
 
 known: dict[tuple[str, int], Elf | None] = {}
@@ -181,7 +193,7 @@ def look() -> View:
     if elf is None:
         raise Disagree(f"{kernel_file()} is no kernel's ELF file")
     machine: Any = StoppedMachine()
-    return View(machine, elf)
+    return Look(machine, elf)
 
 
 # --- commands ------------------------------------------------------------

@@ -167,7 +167,9 @@ def calls(g: View, t: Thread) -> list[Call]:
         stack = stack_of(g, t.proc, fp) or (0, 0)
         following = list(itertools.islice(records(g, fp, stack), DEPTH))
         # A function that has not made its record yet has its return address in x30 alone.
-        if in_kernel(g, lr - 4) and function(g, lr - 4) != function(g, pc) and (not following or following[0][2] != lr):
+        # (None returns to where a function begins: that is where a new thread comes from.)
+        if in_kernel(g, lr - 4) and function(g, lr - 4) != function(g, pc) and "+" in g.name(lr) \
+                and (not following or following[0][2] != lr):
             found.append(Call(lr - 4))
         trapped = None
         for at, up, back in following:

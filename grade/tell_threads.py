@@ -169,8 +169,8 @@ def btall(g: View, programs: Programs) -> Iterator[str]:
         yield ""
         begins = stacks.beginning(g, p)
         state = procs.STATES[p.state] if 0 <= p.state < len(procs.STATES) else f"in state {p.state}"
-        if p.state == procs.ZOMBIE:
-            yield f"{p}, {state}: it never runs again"
+        if p.state in (procs.ZOMBIE, procs.RUNNING):
+            yield f"{p}, {state}: " + ("it never runs again" if p.state == procs.ZOMBIE else "not on this core")
             continue
         yield f"{p}, {state}" + (f", waits for {waits(g, p, found)}" if p.state == procs.SLEEPING else "") \
               + (", has not run yet:" if begins else ":")

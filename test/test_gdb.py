@@ -98,8 +98,8 @@ print(json.dumps(facts()))
 class Session:
     """Commands for gdb, which are all run in one go, and what each has said."""
 
-    def __init__(self, obj: Path, arguments: str, scratch: Path):
-        self.obj, self.arguments, self.scratch = obj, arguments, scratch
+    def __init__(self, obj: Path, arguments: str, scratch: Path, cpus: int = 1):
+        self.obj, self.arguments, self.scratch, self.cpus = obj, arguments, scratch, cpus
         self.elf = Elf(obj / "kernel8.elf")
         self.commands: list[str] = []
         (scratch / "facts.py").write_text(FACTS)
@@ -121,9 +121,9 @@ class Session:
     @cached_property
     def said(self) -> list[str]:
         qemu = [qemu_binary(), "-M", machine_name(), "-display", "none", "-nodefaults", "-no-reboot", "-global",
-                "bcm2837.enabled-cpus=1", "-icount", "shift=0", "-serial", f"file:{self.scratch / 'boot.log'}",
-                "-serial", f"file:{self.scratch / 'console.log'}", "-gdb", "stdio", "-S", "-kernel",
-                str(self.obj / "kernel8.img"), "-append", self.arguments]
+                f"bcm2837.enabled-cpus={self.cpus}", "-icount", "shift=0", "-serial",
+                f"file:{self.scratch / 'boot.log'}", "-serial", f"file:{self.scratch / 'console.log'}", "-gdb", "stdio",
+                "-S", "-kernel", str(self.obj / "kernel8.img"), "-append", self.arguments]
         words = [str(GDB), "-q", "-nx", "-batch", "-ex", "set architecture aarch64", "-ex", "set confirm off", "-ex",
                  "set width 0", "-x", COMMANDS, "-ex", "target remote | exec " + shlex.join(qemu)]
         for i, command in enumerate([*self.commands, "kill"]):
@@ -366,6 +366,25 @@ def test_in_a_program(built: dict[tuple[int, int], Path], tmp_path: Path) -> Non
     assert at["tf 1"].startswith("tf: reaper (pid 1) is in no exception: it is a kernel thread")
     assert re.search(r"boot \(pid 0\), asleep, waits for one of its children \(child_ended\):\n.* sleep_on",
                      at["btall"])
+
+
+def test_a_core_that_sleeps(built: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    """It translates nothing, and the kernel's addresses mean the same all the same."""
+    s = Session(built[6, 6], "run=forks,1 mem=16M", tmp_path, cpus=4)
+    s.add("break fault_cow", "continue", "delete")
+    first = s.all("tf 4")
+    s.add("thread 2")
+    second = s.all("tf 4")
+    for i in (*first.values(), *second.values()):
+        is_sound(s.said[i])
+    one, other = s.answers(first), s.answers(second)
+    assert other["btall"].startswith("The core, running at EL2:\n")
+    assert "secondary_start" in other["btall"].splitlines()[1]
+    assert "forks (pid 3), running: not on this core" in other["btall"] and "none of them" in other["ps"]
+    others = [said["btall"].split("boot (pid 0)")[1].split("forks")[0] for said in (one, other)]
+    assert others[0] == others[1]
+    for command in ("mem", "buddy", "slabs", "page main", "page 0x500000", "tf 4"):
+        assert one[command] == other[command]
 
 
 def test_tampering_shows(built: dict[tuple[int, int], Path], tmp_path: Path) -> None:
