@@ -265,7 +265,7 @@ def memview(arguments: str) -> tuple[str, bool]:
     if has_window():
         print("Memory is shown in QEMU's window; its keys are typed here.", flush=True)
         return f"{arguments}{small} memview=screen", True
-    print("There is no window for the screen here (no display, or a QEMU without gtk and sdl): memory is shown as text.",
+    print("There is no window for the screen here (no display, or no package qemu-system-gui): memory is shown as text.",
           flush=True)
     return f"{arguments}{small} memview=text", False
 
