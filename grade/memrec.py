@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> int:
         raise TooMuch("the kernel had found no memory by then: it did not come as far as bootinfo_init")
     write(options.out, recording.page(f"Bramble: {arguments}"))
     last = recording.moments[-1]
-    print(f"{options.out}: {len(recording.moments)} moment{"s" * (len(recording.moments) > 1)}, {last['t'] / 1000:.0f} ms of the kernel's time, "
+    print(f"{options.out}: {len(recording.moments)} moment{'s' * (len(recording.moments) > 1)}, {last['t'] / 1000:.0f} ms of the kernel's time, "
           f"{last['nerrors']} errors at the end. Open it in a browser.")
     if options.still:
         write(options.still, picture.still(recording.cells, f"{arguments}, after {last['t'] // 1000} ms"))
