@@ -153,7 +153,7 @@ def judge_slab_alloc(g: Guest, rng: random.Random) -> None:
 
 
 def judge_slab_free(g: Guest, rng: random.Random) -> None:
-    m = Caches(g, rng, rng.randrange(20, 40), rng.randrange(80, 120))
+    m = Caches(g, rng, rng.randrange(20, 40), rng.randrange(240, 300))
     m.start()
     m.exact = True
     made = some_caches(m, 4, 5)
