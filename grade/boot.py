@@ -1,6 +1,6 @@
 """What `make qemu` runs: the kernel with its console on this terminal.
 
-QEMU has the terminal to itself; this watches from the side what staff's code says on the PL011
+QEMU has the terminal to itself (but for memview's window, whose keys go the same way); this watches from the side what staff's code says on the PL011
 (obj/boot.log) and what comes out of the console (obj/console.log), and explains in plain words
 when a kernel does not boot or stays silent.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import re
 import select
 import shlex
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import termios
 import time
+import tty
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,10 @@ BUSY = 6.0              # seconds of its CPU time that must have gone into that 
 PATIENCE = 30.0         # ... and is looked at after as many seconds, on any host
 QUIET_END = 1.0         # input has ended and the monitor is silent: that was all
 LOG_CAP = 16 << 20
+# What memview's keys are called in QEMU's window, and what a terminal sends for them.
+KEYS = {**{key: key for key in "aefq"}, "spc": " ", "bracket_left": "[", "bracket_right": "]",
+        "up": "\033[A", "down": "\033[B", "right": "\033[C", "left": "\033[D"}
+PRESSED = re.compile(rb"key qcode (\w+), down 1")       # in QEMU's trace of input_event_key_qcode
 
 
 def port() -> int:
@@ -70,6 +76,14 @@ class Terminal:
             except (OSError, termios.error):
                 pass
 
+    def pass_all_keys(self) -> None:
+        """Each key at once, as QEMU does it when it has the terminal."""
+        if self.modes is not None:
+            tty.setraw(0, termios.TCSANOW)
+            modes = termios.tcgetattr(0)
+            modes[1] |= termios.OPOST
+            termios.tcsetattr(0, termios.TCSANOW, modes)
+
     def restore(self) -> None:
         for fd, flags in self.flags:
             try:
@@ -94,6 +108,9 @@ class Boot:
         for log in (self.boot_log, self.console_log):
             log.write_bytes(b"")
         ours, theirs = socket.socketpair()
+        # Keys that are pressed in a window: the kernel has no driver for a keyboard, but QEMU can tell of them.
+        self.window, pressed = os.pipe() if window else (None, None)
+        passed = [fd for fd in (theirs.fileno(), pressed) if fd is not None]
         command = [
             qemu_binary(), "-M", machine_name(), *([] if window else ["-display", "none"]), "-nodefaults", "-no-reboot",
             "-serial", f"file:{self.boot_log}",
@@ -104,16 +121,18 @@ class Boot:
             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
             *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]),
             *(["-gdb", f"tcp:127.0.0.1:{port()}"] if debug else []), "-S",
+            *(["-trace", f"input_event_key_qcode,file=/dev/fd/{pressed}"] if window else []),
             "-kernel", str(obj / "kernel8.img"), "-append", arguments]
-        self.typed: int | None = None       # where to hand on a standard input that is no terminal
+        self.typed: int | None = None       # where to hand on what is not typed for QEMU itself
         stdin: int | None = None
-        if not self.interactive:
+        if not self.interactive or window:
             stdin, self.typed = os.pipe()
-        self.process = subprocess.Popen(command, stdin=stdin, pass_fds=(theirs.fileno(),),
+        self.process = subprocess.Popen(command, stdin=stdin, pass_fds=passed,
                                         preexec_fn=sandbox.die_with_parent)
         theirs.close()
-        if stdin is not None:
-            os.close(stdin)
+        for fd in (stdin, pressed):
+            if fd is not None:
+                os.close(fd)
         self.ended = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
         self.log_seen = (0, 0)
         self.changed = time.monotonic()
@@ -152,24 +171,27 @@ class Boot:
         quiet = time.monotonic() - self.changed
         return quiet > PATIENCE or quiet > SILENCE and self.cpu_seconds() - self.cpu_then > BUSY
 
-    def pause(self, seconds: float, listen: bool) -> bool:
-        """Wait for QEMU's end or, when we listen, for input.  True when input has come."""
-        watched = [self.ended] if self.ended is not None else []
+    def pause(self, seconds: float, listen: bool) -> list[int]:
+        """Wait for QEMU's end or, when we listen, for input.  Where input has come."""
+        watched = [fd for fd in (self.ended, self.window) if fd is not None]
         if listen:
             watched.append(0)
-        elif not watched:
+        if not watched:
             time.sleep(min(seconds, 0.05))
-        return 0 in select.select(watched, [], [], seconds if watched else 0)[0]
+        return select.select(watched, [], [], seconds if watched else 0)[0]
 
-    def hand_on(self) -> bool:
-        """Give the kernel what came on our standard input.  False when that has ended."""
+    def hand_on(self, source: int) -> bool:
+        """Give the kernel what came on our standard input, or from the window.  False when that has ended."""
         assert self.typed is not None
-        data = os.read(0, 4096)
+        data = os.read(source, 4096)
+        ended = not data
+        if source == self.window:
+            data = "".join(KEYS.get(key.decode(), "") for key in PRESSED.findall(data)).encode()
         try:
             os.write(self.typed, data)
         except OSError:
             return False
-        return bool(data)
+        return not ended
 
     # --- the end ---------------------------------------------------------
 
@@ -204,13 +226,16 @@ class Boot:
 
     def watch(self) -> tuple[int, str]:
         """Until the run is over.  Exit status and what to tell, if anything."""
-        input_open = not self.interactive
+        input_open = self.typed is not None
         while self.process.poll() is None:
             reached = explain.milestone(self.log())
             settled = reached == "monitor" and self.log_seen[1] > 0
-            if self.pause(0.5 if settled and self.interactive else 0.05,
-                          listen=input_open and reached == "monitor"):
-                input_open = self.hand_on()
+            ready = self.pause(0.5 if settled and self.interactive else 0.05,
+                               listen=input_open and (self.interactive or reached == "monitor"))
+            if 0 in ready:
+                input_open = self.hand_on(0)
+            if self.window in ready and not self.hand_on(self.window):
+                self.window = None
             self.look()
             if self.debug:
                 continue
@@ -218,7 +243,7 @@ class Boot:
             if reached == "monitor":
                 if self.log_seen[1] == 0 and quiet > 0.5:
                     return 1, self.no_console()
-                if not self.interactive and not input_open and quiet > QUIET_END:
+                if not (self.interactive or input_open or self.window) and quiet > QUIET_END:
                     return 0, "the input has ended"
             elif self.silent():
                 return 1, self.explain_silence()
@@ -263,7 +288,7 @@ def memview(arguments: str) -> tuple[str, bool]:
         return arguments, "memview=screen" in arguments and has_window()
     small = "" if "mem=" in arguments else " mem=16M"
     if has_window():
-        print("Memory is shown in QEMU's window; its keys are typed here.", flush=True)
+        print("Memory is shown in QEMU's window. Keys are typed there, or here.", flush=True)
         return f"{arguments}{small} memview=screen", True
     print("There is no window for the screen here (no display, or no package qemu-system-gui): memory is shown as text.",
           flush=True)
@@ -346,6 +371,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         arguments, window = memview(options.args) if options.memview else (options.args, False)
+        if window:
+            terminal.pass_all_keys()
         boot = Boot(options.obj, arguments, options.cpus, options.gdb, window)
         status, message = boot.watch()
     except NoQemu as e:

@@ -522,7 +522,7 @@ begin(void)
     size_t nbanks, size, all;
     const struct range *bank = ram_banks(&nbanks);
 
-    view = (struct view){.pa = V2P(frames.first)};
+    view = (struct view){.pa = V2P(frames.first), .note = "(a, f, e play, arrows zoom, q ends it)"};
     if (frames.n == 0 || nbanks == 0) {
         cprintf("memview shows what the pmm knows (lab 3), and there is none.\n");
         return false;

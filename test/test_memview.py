@@ -6,15 +6,18 @@ import json
 import re
 import struct
 import subprocess
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grade import memrec, picture
+from grade.boot import Boot
 from grade.elf import Elf
 from grade.machine import Machine, Stop
 from grade.owners import Owners, owners
@@ -230,6 +233,40 @@ def test_keys(kernels: Callable[[int], Path]) -> None:
         pass                            # text and rodata of four processes, and the kernel
     console.type("q")
     assert console.process.wait(60) == 0
+
+
+def test_keys_in_the_window(kernels: Callable[[int], Path]) -> None:
+    """As there need be no window here, QMP presses the keys.  Space: also that its release is not a key."""
+    boot = Boot(kernels(LAB), "memview=json mem=16M", 1, debug=False, window=True)
+    ended: list[tuple[int, str]] = []
+    watching = threading.Thread(target=lambda: ended.append(boot.watch()))
+
+    def press(key: str) -> None:
+        assert boot.qmp is not None
+        boot.qmp.command("send-key", keys=[{"type": "qcode", "data": key}])
+
+    def said(text: str) -> bool:
+        return text in boot.console_log.read_text().rpartition("\n{")[2]
+
+    watching.start()
+    try:
+        wait_until(lambda: said('"pid":0'), "a view")
+        for key, then in (("a", '"pid":3'), ("right", '"pid":4'), ("left", '"pid":3'), ("spc", '"paused":true'),
+                          ("bracket_right", '"paused":true'), ("spc", '"paused":false')):
+            press(key)
+            wait_until(partial(said, then), f"{then} after {key}")
+        press("q")
+        watching.join(60)
+        assert ended == [(0, "")]
+    finally:
+        boot.end()
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    limit = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < limit, f"{what} never came"
+        time.sleep(0.05)
 
 
 def start(obj: Path, arguments: str) -> "subprocess.Popen[bytes]":
