@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ class Symbol:
 class Elf:
     def __init__(self, path: Path):
         data = path.read_bytes()
+        self.path = path
+        self.digest = hashlib.sha256(data).hexdigest()
         if data[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", data, 18)[0] != EM_AARCH64:
             raise BadElf(f"{path.name} is not an AArch64 ELF file")
         self.symbols: dict[str, Symbol] = {}

@@ -8,113 +8,24 @@ a network, and pictures for handouts.
 from __future__ import annotations
 
 import argparse
-import html
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from grade import picture
 from grade.elf import BadElf, Elf
 from grade.gdb import GdbError
 from grade.machine import Machine, NoQemu, Stop
-from grade.owners import Kind, Owners, owners
+from grade.owners import owners
 from grade.qmp import QmpError
+from grade.recording import Recording
 from grade.view import Disagree, View
 
-HERE = Path(__file__).resolve().parent
 SCENE = "mem=8M run=scene,fork,4,150"
-ERRORS = 12             # that are told of one moment
-CELL = {
-    Kind.NO_RAM: "NONE", Kind.RESERVED: "RESERVED", Kind.IMAGE: "KERNEL", Kind.PMM: "KERNEL", Kind.HEAP: "KERNEL",
-    Kind.UNKNOWN: "KERNEL", Kind.FREE: "FREE", Kind.LISTED: "CACHED", Kind.TABLE: "TABLE", Kind.SLAB: "OBJECTS",
-    Kind.RECORDS: "KERNEL", Kind.LARGE: "OBJECTS", Kind.STACK: "KERNEL", Kind.AREA: "KERNEL", Kind.PROCESS: "PROCESS",
-    Kind.FILE: "SHARED", Kind.ZERO: "SHARED", Kind.HELD: "KERNEL", Kind.LEAKED: "LEAKED", Kind.UNCLAIMED: "KERNEL",
-}
 
 
 class TooMuch(Exception):
     """A message for who asked for it."""
-
-
-def cell_of(o: Owners, frame: int) -> str:
-    """What the frame is drawn as: picture.py's names."""
-    errors = {e.kind for e in o.errors.get(frame, ())}
-    if errors - {"leaked"}:
-        return "WRONG"
-    kind = o.kind_of(frame)
-    if kind is Kind.PROCESS:
-        return "SHARED" if o.users[frame] > 1 else f"PROCESS{o.who[frame] % 10}"
-    if kind in (Kind.FILE, Kind.ZERO) and o.users[frame] < 2:
-        return "KERNEL"
-    return CELL[kind]
-
-
-def words_of(o: Owners, frame: int) -> str:
-    """All that is known of it."""
-    text = "free" if o.kind_of(frame) is Kind.FREE else o.tell(frame)
-    users = o.users[frame]
-    if users > 1:
-        text += f", {users} users"
-    places = o.mappings.get(frame, ())
-    if places:
-        text += ": " + ", ".join(f"process {m.pid} at {m.va:x}" for m in places[:4])
-        text += f" and {len(places) - 4} more" if len(places) > 4 else ""
-    for error in o.errors.get(frame, ()):
-        text += "; " + error.text
-    return text
-
-
-class Recording:
-    """States by number, and for each moment the runs of frames that are in another state than before."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[tuple[str, str], int] = {}
-        self.moments: list[dict[str, Any]] = []
-        self.now: list[int] = []        # the state of each frame
-        self.cells: list[str] = []
-        self.seen: list[tuple[Any, ...]] = []
-
-    def state(self, o: Owners, frame: int) -> int:
-        key = (cell_of(o, frame), words_of(o, frame))
-        return self.numbers.setdefault(key, len(self.numbers))
-
-    def look(self, o: Owners, time: int, printed: str) -> None:
-        """One more moment, at so many microseconds."""
-        changes: list[list[int]] = []
-        if len(self.now) != o.n:
-            self.now, self.seen, self.cells = [-1] * o.n, [()] * o.n, ["NONE"] * o.n
-        for frame in range(o.n):
-            free = o.kind[frame] == Kind.FREE
-            seen = (o.kind[frame], 0 if free else o.who[frame], o.users[frame], tuple(o.mappings.get(frame, ())),
-                    tuple(o.errors.get(frame, ())))
-            if seen == self.seen[frame]:
-                continue
-            self.seen[frame] = seen
-            state = self.state(o, frame)
-            if state == self.now[frame]:
-                continue
-            self.now[frame] = state
-            self.cells[frame] = cell_of(o, frame)
-            if changes and changes[-1][0] + changes[-1][1] == frame and changes[-1][2] == state:
-                changes[-1][1] += 1
-            else:
-                changes.append([frame, 1, state])
-        errors = [[frame, e.text] for frame, found in sorted(o.errors.items()) for e in found]
-        self.moments.append({"t": time, "changes": changes, "errors": errors[:ERRORS], "nerrors": len(errors),
-                             "broken": o.broken[:3], "said": printed, "n": o.n})
-
-    def page(self, title: str) -> str:
-        states = [None] * len(self.numbers)
-        for (cell, words), i in self.numbers.items():
-            states[i] = [cell, words]       # type: ignore[call-overload]
-        data = {"title": title, "states": states, "moments": self.moments, "names": picture.NAMES,
-                "colours": {name: f"#{rgb}" for name, rgb in picture.HEX.items()}}
-        text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-        return (HERE / "memrec.html").read_text("utf-8").replace("@TITLE@", html.escape(title)) \
-            .replace("@STYLE@", (HERE / "memrec.css").read_text("utf-8")) \
-            .replace("@SCRIPT@", (HERE / "memrec.js").read_text("utf-8")).replace("@DATA@", text)
 
 
 def record(machine: Machine, view: View, every: int, most: int, bar: bool) -> Recording:
@@ -161,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             recording = record(machine, View(machine, elf), options.every, options.moments, sys.stderr.isatty())
     if not any(m["n"] for m in recording.moments):
         raise TooMuch("the kernel had found no memory by then: it did not come as far as bootinfo_init")
-    write(options.out, recording.page(f"Bramble: {arguments}"))
+    write(options.out, recording.page(f"Bramble: {arguments}", elf.digest))
     last = recording.moments[-1]
     print(f"{options.out}: {len(recording.moments)} moment{'s' * (len(recording.moments) > 1)}, {last['t'] / 1000:.0f} ms of the kernel's time, "
           f"{last['nerrors']} errors at the end. Open it in a browser.")

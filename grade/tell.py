@@ -14,6 +14,7 @@ from grade.buddy import FRAMES, NAMES, NONE, ORDERS, ZONE, variable
 from grade.gdb import GdbError
 from grade.owners import STRANGE, Kind, Mapping, Owners, banks, image_range, many, owners, usable
 from grade.procs import EXEC, KINDS, READ, WRITE, Proc, Range
+from grade.recording import NoRecording, history
 from grade.view import ADDRESS, KERNBASE, PERIPHERALS, PGSIZE, Disagree, Leaf, LeavesMemory, View, is_leaf
 
 USER, RO, UXN = 1 << 6, 1 << 7, 1 << 54
@@ -428,6 +429,24 @@ def page(g: View, address: int) -> Iterator[str]:
         yield f"Users and mappings agree: {many(o.users[frame], 'user')}, {many(len(mappings), 'mapping')}" \
               + (", and the kernel keeps it." if o.keeps(frame) else ".")
     yield from broken(g, o)
+    yield from recorded(g, frame)
+
+
+def recorded(g: View, frame: int) -> Iterator[str]:
+    """The page's history, if make memrec has left a recording of this kernel beside it."""
+    file = g.elf.path.with_name("memory.html")
+    try:
+        found = history(file, g.elf.digest, frame)
+    except NoRecording as e:
+        yield f"({e})"
+        return
+    if found is None:
+        return
+    title, states = found
+    yield f"Recorded in {file} ({title}):" + ("" if states else " it was never there")
+    yield from (f"  from {time // 1000} ms on: {words}" for time, words in states[:SHOWN])
+    if len(states) > SHOWN:
+        yield f"  ... and {len(states) - SHOWN} more changes"
 
 
 def in_range(g: View, o: Owners, m: Mapping) -> str:

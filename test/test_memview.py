@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from grade import memrec, picture
+from grade import memrec, picture, tell
 from grade.boot import Boot
 from grade.elf import Elf
 from grade.machine import Machine, Stop
 from grade.owners import Owners, owners
+from grade.recording import Recording, cell_of
 from grade.stacks import STACK_SIZE
 from grade.view import ADDRESS, KERNBASE, PGSIZE, View
 from test_boot import build, sources
@@ -110,7 +111,7 @@ def pixels(png: bytes) -> list[bytes]:
 
 def differences(kernel: str, o: Owners) -> list[str]:
     return [f"{i * PGSIZE:#x}: {letter!r}, from outside {memrec.words_of(o, i)}" for i, letter in enumerate(kernel)
-            if LETTERS[memrec.cell_of(o, i)] != letter]
+            if LETTERS[cell_of(o, i)] != letter]
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_scenes_as_seen_from_outside(watched: Callable[..., Watched], scene: str
         kinds |= set(cells)
         screen = w.screen()
         for i in range(o.n):
-            assert pixel_of(screen, i) == picture.COLOURS[memrec.cell_of(o, i)], hex(i * PGSIZE)
+            assert pixel_of(screen, i) == picture.COLOURS[cell_of(o, i)], hex(i * PGSIZE)
     assert {"K", ".", "C", "T", "O", "S"} < kinds and len(kinds & set("0123456789")) >= 2
 
 
@@ -162,7 +163,7 @@ def entry_of(w: Watched, o: Owners, letter: str) -> tuple[int, int, int]:
     """A page of a process that it never needs again: frame, physical address of the entry, and the entry."""
     for frame in range(o.n - 1, 0, -1):
         for mapping in o.mappings.get(frame, ()):
-            if LETTERS[memrec.cell_of(o, frame)].isdigit() and letter == "own" and 0x10000000 < mapping.va < 0x3F800000:
+            if LETTERS[cell_of(o, frame)].isdigit() and letter == "own" and 0x10000000 < mapping.va < 0x3F800000:
                 _, at, entry = w.g.walk(o.procs[mapping.pid].root, mapping.va)[-1]
                 return frame, at, entry
     raise AssertionError(str({m.va for ms in o.mappings.values() for m in ms}))
@@ -175,13 +176,13 @@ def test_a_mistake_shows_in_the_next_view(watched: Callable[..., Watched], mista
         w.run_to_view()
     o = owners(w.g)
     frame, at, entry = entry_of(w, o, "own")
-    recording = memrec.Recording()
+    recording = Recording()
     recording.look(o, 0, "")
     assert not recording.moments[0]["errors"]
     if mistake == "leak":               # nobody has it any more
         w.g.phys_write(at, bytes(8))
     elif mistake == "foreign":          # the process has a free page, and its own one is nobody's
-        frame = next(i for i in range(o.n) if memrec.cell_of(o, i) == "FREE")
+        frame = next(i for i in range(o.n) if cell_of(o, i) == "FREE")
         w.g.phys_write(at, struct.pack("<Q", entry & ~ADDRESS | frame * PGSIZE))
     else:                               # two entries lead to it, but it counts one user
         frame = (entry & ADDRESS) // PGSIZE
@@ -191,7 +192,7 @@ def test_a_mistake_shows_in_the_next_view(watched: Callable[..., Watched], mista
     o = owners(w.g)
     recording.look(o, 1, "")
     expected = "L" if mistake == "leak" else "!"
-    assert w.cells()[frame] == expected == LETTERS[memrec.cell_of(o, frame)]
+    assert w.cells()[frame] == expected == LETTERS[cell_of(o, frame)]
     assert frame in [f for f, _ in recording.moments[1]["errors"]]
     now = pixel_of(w.screen(), frame)
     w.run_to_view()
@@ -361,8 +362,9 @@ def test_pictures_look_like_the_screen() -> None:
     assert {c: bytes(int(row, 16) for row in rows.split(",")) for c, rows in letters} == picture.LETTERS
 
 
-def test_a_recording(kernels: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, still = tmp_path / "memory.html", tmp_path / "still.png"
+def test_a_recording(kernels: Callable[[int], Path], watched: Callable[..., Watched], tmp_path: Path,
+                     capsys: pytest.CaptureFixture[str]) -> None:
+    out, still = kernels(LAB) / "memory.html", tmp_path / "still.png"
     assert memrec.main(["--obj", str(kernels(LAB)), "--moments", "20", "--args", "mem=8M run=scene,fork,9,60",
                         "--out", str(out), "--still", str(still)]) == 0
     assert "20 moments" in capsys.readouterr().out
@@ -377,6 +379,24 @@ def test_a_recording(kernels: Callable[[int], Path], tmp_path: Path, capsys: pyt
     kinds = {data["states"][state][0] for state in now}
     assert {"KERNEL", "FREE", "TABLE", "SHARED"} < kinds and sum(k.startswith("PROCESS") for k in kinds) >= 3
     assert any("process 3 at " in data["states"][state][1] for state in now)
+
+    # Whose a page was is told by the debugger, too: of this kernel, and of no other.
+    w = watched("memview=json mem=8M")
+    shared = next(i for i, state in enumerate(now) if data["states"][state][0] == "SHARED")
+    past = list(tell.recorded(w.g, shared))
+    assert past[0] == f"Recorded in {out} (Bramble: mem=8M run=scene,fork,9,60):"
+    assert past[1:] == [f"  from {m['t'] // 1000} ms on: {data['states'][state][1]}" for m in data["moments"]
+                        for first, n, state in m["changes"] if first <= shared < first + n]
+    w.run_to_view()
+    assert list(tell.page(w.g, shared * PGSIZE))[-len(past):] == past
+    w.elf.digest = "another"
+    assert not list(tell.recorded(w.g, shared))
+    out.write_text("<p>Another page")
+    assert not list(tell.recorded(w.g, shared))
+    out.write_text(text.replace('"moments":[', '"moments":[7,'))
+    assert not list(tell.recorded(w.g, shared))
+    w.elf.digest = data["kernel"]
+    assert "is no recording of make memrec's" in next(tell.recorded(w.g, shared))
 
     png = still.read_bytes()
     width, height = struct.unpack(">2I", png[16:24])
