@@ -1,6 +1,6 @@
 /*
- * What all memory is used for, as a picture that moves. A view is made four times a second (memview.c) and shown on a
- * terminal or as lines of JSON (memtext.c), or on the screen (memscreen.c).
+ * What all memory is used for, as a picture that moves. A view is made (memlook.c) four times a second (memview.c) and
+ * shown on a terminal or as lines of JSON (memtext.c), or on the screen (memscreen.c).
  */
 #ifndef INC_MEMVIEW_H
 #define INC_MEMVIEW_H
@@ -64,6 +64,19 @@ struct view {
     size_t nrows; /* may be more than VIEW_ROWS: then only the first are in row */
     struct view_row row[VIEW_ROWS];
 };
+
+extern struct view view; /* there is one at a time, and one thread that makes it */
+
+/* Memory for view, which shows all frames and no process yet. False, and says why: there is none. */
+bool view_begin(void);
+void view_end(void);
+
+/* The next view: all but cost is made anew. As this takes locks for a moment only, nobody else may run meanwhile. */
+void view_look(void);
+
+/* The process whose address space is shown: by number, behind the last one comes the first. (From lab 5 on.) */
+void view_choose_next(void);
+void view_choose_previous(void);
 
 /* A way to show it. start may refuse, and says why; show is called for each view; end after the last one. */
 struct viewer {
