@@ -68,15 +68,21 @@ lint-tidy-user:
 	@echo '+ clang-tidy user'
 	$(call tidy,$(LINT_USER),$(LINT_USER_FLAGS),--checks=-concurrency-mt-unsafe)
 
-# The programs of test/host/host.mk, each with its own flags, and the helpers that they are linked with.
+# The programs of test/host/host.mk, each with its own flags and the helpers that it is linked with; but what several
+# are linked with is looked at once, as the last of them has it, which has most.
+LINTED :=
 define lint_program
+$(1)_LINT := $$(filter-out $$(LINTED),test/host/$(1).c $$($(1)_HELPERS))
+$(1)_LINT_KERNEL := $$(filter-out $$(LINTED),$$(filter test/host/%,$$($(1)_SRCS)))
+LINTED += $$($(1)_LINT) $$($(1)_LINT_KERNEL)
 .PHONY: lint-$(1)
 lint-$(1):
 	@echo '+ clang-tidy $(1)'
-	$$(call tidy,test/host/$(1).c $$($(1)_HELPERS),$$(LINT_HOST_FLAGS) $$($(1)_FLAGS))
-	$$(if $$(filter test/host/%,$$($(1)_SRCS)),$$(call tidy,$$(filter test/host/%,$$($(1)_SRCS)),$$(LINT_HOST_FLAGS) \
+	$$(call tidy,$$($(1)_LINT),$$(LINT_HOST_FLAGS) $$($(1)_FLAGS))
+	$$(if $$($(1)_LINT_KERNEL),$$(call tidy,$$($(1)_LINT_KERNEL),$$(LINT_HOST_FLAGS) \
 		$$(filter-out -W%,$$(HOST_KERNEL_FLAGS)) $$($(1)_FLAGS)))
 endef
-LINT_PROGRAMS := $(HOST_TESTS) $(HOST_FUZZ)
+reversed = $(if $(1),$(call reversed,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+LINT_PROGRAMS := $(call reversed,$(HOST_TESTS) $(HOST_FUZZ))
 $(foreach p,$(LINT_PROGRAMS),$(eval $(call lint_program,$(p))))
 lint-tidy-host: $(LINT_PROGRAMS:%=lint-%)
