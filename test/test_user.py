@@ -140,9 +140,10 @@ class Console:
         self.process.stdin.flush()
 
     def command(self, line: str) -> str:
-        """What the command prints; its echo apart."""
+        """What the command prints, and what the kernel says meanwhile; its echo apart."""
         self.type(line + "\n")
-        return self.wait_for(PROMPT).split("\n", 1)[1]
+        before, _, after = self.wait_for(PROMPT).partition(line + "\n")
+        return before + after
 
     def run(self, line: str) -> tuple[str, int]:
         """What the program prints, and its status."""
