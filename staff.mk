@@ -48,5 +48,6 @@ STAFF_HELP = \
     echo 'make test         all tests; make test-host lint: parts of them'; \
     echo 'make bench        what operations cost, in guest instructions, against their targets'; \
     echo 'make mutants      do the checks find every mistake in labs/*/mutants?'; \
+    echo 'make seeds        do right solutions pass, whatever the judges draw?'; \
     echo 'make fuzz         a long run of the fuzzers'; \
     echo 'labs/release      cut and publish the lab branches; see --help'
