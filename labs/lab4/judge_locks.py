@@ -168,7 +168,7 @@ def spans(m: Caches, c: Cache) -> bytes:
 
 
 def on_caches(g: Guest, rng: random.Random) -> None:
-    m = Caches(g, rng, rng.randrange(30, 60), 40)
+    m = Caches(g, rng, rng.randrange(30, 60), rng.randrange(180, 240))
     m.start()
     small = m.class_of(rng.randrange(1, MAX // 2))
     for c in (m.setup(rng.randrange(20, 300)), m.setup(rng.randrange(1100, MAX)), small):
