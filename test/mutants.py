@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from grade import build, elf, guest, lab as labs, machine, run, sandbox, view  # noqa: E402
+from grade import build, lab as labs, machine, run, sandbox  # noqa: E402
 
 FIXTURES = ROOT / "test" / "fixtures"
 CACHE = ROOT / "obj" / "mutants"
@@ -231,31 +231,10 @@ class Bench:
 
 
     def one_boot(self, built: build.Built, seed: int) -> list[str]:
-        """The checks that fail when the kernel runs all of them in a row, as make qemu does: much
-        cheaper than to grade each, but without what judges see, and up to the first that hangs."""
-        scratch = self.scratch / "boot"
-        scratch.mkdir()
-        found = []
-        try:
-            kernel = elf.Elf(built.elf)
-            with machine.Machine(built.image, f"mem=16M seed={seed}", scratch) as qemu:
-                looker = guest.Guest(qemu, kernel)
-                qemu.break_at(kernel.symbols["check_end"].address)
-                for _ in checks_so_far(self.course, self.number):
-                    if qemu.run(ONE_BOOT) is not machine.Stop.BREAKPOINT:
-                        break
-                    name = looker.text(looker.u64(qemu.register("x0")), 64)
-                    if qemu.register("x1") and name in {check.name for check in self.lab.checks}:
-                        found.append(name)
-        except view.Disagree:
-            pass        # memory that cannot be read: the kernel is far gone
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        return found
-
-
-def checks_so_far(course: dict[int, Any], lab: int) -> list[str]:
-    return [check.name for n in sorted(course) if n <= lab for check in course[n].checks]
+        """The checks of the lab that fail when the kernel runs all of them."""
+        limits = {c.name: ONE_BOOT for n in sorted(self.course) if n <= self.number for c in self.course[n].checks}
+        ends = run.in_a_row(built.image, built.elf, "16M", limits, seed, self.scratch / "boot")
+        return [check.name for check in self.lab.checks if ends.get(check.name, ("", 0))[0]]
 
 
 _benches: dict[int, Bench] = {}

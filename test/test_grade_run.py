@@ -26,7 +26,7 @@ def solved(tmp_path: Path) -> Path:
 
 
 # Seconds that a grading run may take on two processors, with all earlier checks.
-SECONDS = {2: 10, LAST: 30}
+SECONDS = {2: 10, LAST: 20}
 
 
 @pytest.mark.parametrize("lab", sorted({*grading.course()} - {*SECONDS}))
@@ -48,6 +48,30 @@ def test_reference_scores_everything_in_seconds(lab: int, tmp_path: Path, plain:
     assert (status, data.get("score"), data.get("max")) == (0, 100, 100), text
     assert all(c["passed"] for c in data["checks"])
     assert spent / 2 <= 2 * SECONDS[lab], "on a processor half as fast, or one that others use, too"
+
+
+def test_earlier_judges_agree_with_later_kernels(tmp_path: Path) -> None:
+    """In a whole run they are not asked; here all are."""
+    names = [c.name for lab in grading.course().values() for c in lab.checks]
+    folder = grading.submission(tmp_path / "s", LAST, LAST)
+    status, data, text = grade(folder, LAST, *(word for name in names for word in ("--check", name)))
+    assert (status, data.get("score"), len(data["checks"])) == (0, 100, len(names)), text
+
+
+@pytest.mark.parametrize("file, function, body", [
+    ("backtrace.c", "backtrace", "(void)fp, (void)pcs, (void)max; for (;;) ;"),     # hangs, so that none comes after it
+    ("backtrace.c", "backtrace", "(void)fp, (void)pcs, (void)max; return 0;"),      # fails
+])
+def test_what_fails_in_a_row_is_told_by_its_judge(tmp_path: Path, file: str, function: str, body: str) -> None:
+    folder = grading.submission(tmp_path / "s", 2, 2)
+    replace_body(folder / "kern" / file, function + "(", body)
+    names = [c.name for c in grading.course()[1].checks]
+    alone = by_name(grade(folder, 2, "--seed", "5", *(word for name in names for word in ("--check", name)))[1])
+    whole = by_name(grade(folder, 2, "--seed", "5")[1])
+    assert not all(alone[name]["passed"] for name in names)
+    for name in names:
+        assert [whole[name][key] for key in ("passed", "kind", "message")] == \
+            [alone[name][key] for key in ("passed", "kind", "message")], name
 
 
 @pytest.mark.parametrize("lab, sol", sorted({(lab, sol) for lab in grading.course() for sol in (0, lab - 1)}))
