@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import os
 import re
 import select
@@ -108,8 +109,7 @@ class Boot:
         for log in (self.boot_log, self.console_log):
             log.write_bytes(b"")
         ours, theirs = socket.socketpair()
-        # Keys that are pressed in a window: the kernel has no driver for a keyboard, but QEMU can tell of them.
-        self.window, pressed = os.pipe() if window else (None, None)
+        self.window, pressed = os.pipe() if window and tells_keys() else (None, None)
         passed = [fd for fd in (theirs.fileno(), pressed) if fd is not None]
         command = [
             qemu_binary(), "-M", machine_name(), *([] if window else ["-display", "none"]), "-nodefaults", "-no-reboot",
@@ -121,7 +121,7 @@ class Boot:
             "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
             *([] if cpus == 4 else ["-global", "bcm2837.enabled-cpus=1"]),
             *(["-gdb", f"tcp:127.0.0.1:{port()}"] if debug else []), "-S",
-            *(["-trace", f"input_event_key_qcode,file=/dev/fd/{pressed}"] if window else []),
+            *(trace_of_keys(f"/dev/fd/{pressed}") if pressed is not None else []),
             "-kernel", str(obj / "kernel8.img"), "-append", arguments]
         self.typed: int | None = None       # where to hand on what is not typed for QEMU itself
         stdin: int | None = None
@@ -282,13 +282,25 @@ def has_window() -> bool:
     return not {"gtk", "sdl", "cocoa"}.isdisjoint(kinds)
 
 
+def trace_of_keys(file: str) -> list[str]:
+    return ["-trace", f"input_event_key_qcode,file={file}"]
+
+
+@functools.cache
+def tells_keys() -> bool:
+    """Can QEMU tell which keys are pressed in its window?  The kernel has no driver for a keyboard."""
+    return subprocess.run([qemu_binary(), "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio",
+                           *trace_of_keys(os.devnull)], input=b'{"execute":"qmp_capabilities"}{"execute":"quit"}',
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def memview(arguments: str) -> tuple[str, bool]:
     """The boot arguments to look at memory with, and whether in a window."""
     if "memview=" in arguments:
         return arguments, "memview=screen" in arguments and has_window()
     small = "" if "mem=" in arguments else " mem=16M"
     if has_window():
-        print("Memory is shown in QEMU's window. Keys are typed there, or here.", flush=True)
+        print(f"Memory is shown in QEMU's window. Keys are typed {'there, or ' if tells_keys() else ''}here.", flush=True)
         return f"{arguments}{small} memview=screen", True
     print("There is no window for the screen here (no display, or no package qemu-system-gui): memory is shown as text.",
           flush=True)

@@ -312,7 +312,8 @@ def page(view: View, pa: int) -> Iterator[str]:
     """whose a page frame is, and who uses it
 
     PA is a physical address, or one of the kernel's: then it is the page that is mapped there.  All processes that have
-    it mapped are listed, and what the pmm counts is compared with them.
+    it mapped are listed, and what the pmm counts is compared with them.  What it was in a run that make memrec has
+    recorded, of this kernel, follows.
     """
     return tell.page(view, pa)
 

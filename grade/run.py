@@ -31,6 +31,7 @@ from grade.qmp import QmpError
 GUEST_SEED = 1_000_000      # the kernel is told seed modulo this; the judge draws from all of it
 DEBUG = False               # hand a call of the judge's that goes wrong to gdb (grade --gdb)
 JUDGE_SECONDS = 120         # of the host's processor, for a judge's own work
+ROW_LIMIT = 5000            # million instructions for checks in a row, all together
 CONSOLE_TAIL = 4000         # bytes of console kept for the report
 
 
@@ -284,7 +285,8 @@ def in_a_row(image: Path, elf: Path, memory: str, limits: dict[str, int], seed: 
             for symbol in ("check_begin", "check_end"):
                 machine.break_at(guest.symbol(symbol))
             for _ in range(10 * len(limits)):           # the kernel may call them as often as it likes
-                if len(ends) == len(limits) or machine.run(limit) is not Stop.BREAKPOINT:
+                left = ROW_LIMIT - machine.ticks() * INSTRUCTIONS_PER_TICK // MEGA
+                if len(ends) == len(limits) or left <= 0 or machine.run(min(limit, left)) is not Stop.BREAKPOINT:
                     break
                 name = guest.text(guest.u64(machine.register("x0")), 64)
                 limit = limits.get(name, limit)
