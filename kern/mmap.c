@@ -21,14 +21,21 @@
 
 /* ---- Pages, without the list ---- */
 
-/* The entry of the first page in [*va, stop) for which there is a table, and *va its address; NULL: no other is mapped. */
+/*
+ * The entry of the first page in [*va, stop) for which there is a table, and *va its address; NULL: no other is mapped.
+ * What a missing table would span is skipped at once: a program may name all of its 256 TiB.
+ */
 static const uint64_t *
 next_entry(const struct aspace *as, uint64_t *va, uint64_t stop)
 {
-    for (; *va < stop; *va = ROUNDDOWN(*va, BLOCK2M) + BLOCK2M) {
-        const uint64_t *entry = pgdir_walk(as->root, (const void *)*va, 0);
-        if (entry)
-            return entry;
+    while (*va < stop) {
+        const uint64_t *table = as->root;
+        int level = 0;
+        for (; level < 3 && table[PTX(level, *va)] & PTE_P; level++)
+            table = P2V(PTE_ADDR(table[PTX(level, *va)]));
+        if (level == 3)
+            return &table[PTX(level, *va)];
+        *va = ROUNDDOWN(*va, 1UL << PTXSHIFT(level)) + (1UL << PTXSHIFT(level));
     }
     return NULL;
 }

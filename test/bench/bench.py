@@ -79,6 +79,7 @@ ROWS = [
     Row("mmap", "mmap of a page, and a store to it", 3000, True,
         "Linux 6,789, xv6 26,430, Fudan student 37,924"),
     Row("munmap", "munmap of a page, its junk fill included", None, True, ""),
+    Row("munmap_empty", "munmap of 256 TiB, where nothing is", 40000, True, ""),
     Row("tick", "a tick of the timer", 600, True, "Fudan student 1,240, Linux 4,300, xv6 31,846"),
     Row("zero_fault", "first store to a page", 1200, True,
         "ChCore 2,433, Linux 3,246, Fudan student 17,194", lab=6),

@@ -6,6 +6,7 @@
 
 #define ROUNDS 1000
 #define PAGES  256
+#define EMPTY  0x40000000UL /* nothing is there, up to the end of an address space: 2^48 */
 
 static inline uint64_t
 counter(void)
@@ -78,6 +79,8 @@ mapping(void)
     print("mmap", total, PAGES);
     total = MEASURE(PAGES, munmap(pages[i], PAGE_SIZE));
     print("munmap", total, PAGES);
+    total = MEASURE(1, munmap((void *)EMPTY, (1UL << 48) - EMPTY));
+    print("munmap_empty", total, 1);
 }
 
 #define LONG 100 /* instructions: no turn of a small loop has so many, and each tick has more */
