@@ -21,7 +21,8 @@ import rehearsal  # noqa: E402
 
 # Those that take longest come first: else one worker is alone with the last of them.
 LONG = ("test_real_course.py", "test_grade_run.py", "test_hostile_run.py", "test_fixtures.py", "test_mutants.py",
-        "test_user.py", "test_san.py", "test_student.py", "test_processes.py", "test_heap_trace.py", "test_build.py",
+        "test_user.py", "test_san.py", "test_memview.py", "test_student.py", "test_processes.py", "test_bench.py",
+        "test_gdb.py", "test_owners.py", "test_heap_trace.py", "test_build.py",
         "test_hostile_build.py", "test_fork.py", "test_boot.py", "test_grade_teach.py", "test_class.py",
         "test_release.py")
 

@@ -141,7 +141,7 @@ def test_scenes_as_seen_from_outside(watched: Callable[..., Watched], scene: str
     """At every view each cell of the model, and of the screen, is what the frame is."""
     w = watched(f"memview=screen mem=8M run=scene,{scene},9,100" + "+scene,alloc,8,100" * (scene == "alloc"))
     kinds: set[str] = set()
-    for _ in range(8):
+    for _ in range(5):
         w.run_to_view()
         o = owners(w.g)
         cells = w.cells()
