@@ -29,7 +29,8 @@ the kernel says; it has the registers, physical memory, and call():
     g.printed()                             # what the console printed since the last printed()
 
 tree.py (page tables), buddy.py (page frames as they are), blocks.py (made-up memory), caches.py (made-up caches),
-contended.py (locks), order.py (barriers, TLBs, caches) and aspace.py (made-up address spaces) have more.
+contended.py (locks), order.py (barriers, TLBs, caches), aspace.py (made-up address spaces) and isolation.py (programs,
+while they run) have more.
 
 An exception of Panicked or Stuck that a judge does not catch fails the check with its text.
 """

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 import grading
-from grade import lab as labs
+from grade import isolation, lab as labs, procs
+from grade.buddy import Pmm
 from grade.elf import Elf
 from grade.guest import Guest
+from grade.isolation import Job
 from grade.machine import Machine, Stop, machine_name, qemu_binary
 from grade.sandbox import die_with_parent
 from grade.view import KERNBASE, PGSIZE, Disagree
@@ -368,40 +370,42 @@ def judge() -> Any:
     return labs.module(ROOT / "labs" / f"lab{LAB}" / "judge_whole.py", "judge_whole")
 
 
+# What grade/procs.py knows of lab 6's struct proc, test_procs.py tries out; here is lab 5's.
 LAYOUT = r"""
 #include <stddef.h>
+#include "memlayout.h"
 #include "proc.h"
 #include "vma.h"
 #define AT(type, field, offset) _Static_assert(offsetof(struct type, field) == (offset), #field)
-AT(proc, state, 112); AT(proc, pid, 116); AT(proc, ppid, 120); AT(proc, name, 124); AT(proc, kstack, 168);
+AT(proc, state, STATE); AT(proc, pid, PID); AT(proc, ppid, PPID); AT(proc, name, 124); AT(proc, kstack, 168);
 AT(proc, as.root, 176); AT(proc, as.asid, 184); AT(proc, as.vmas, 192); AT(proc, as.pages, 216);
 #if LAB >= 6
-AT(proc, children, 768); AT(proc, sibling, 776);
+AT(proc, children, CHILDREN); AT(proc, sibling, SIBLING);
 #else
-AT(proc, children, 760); AT(proc, sibling, 768);
+AT(proc, children, CHILDREN - 8); AT(proc, sibling, SIBLING - 8);
 #endif
-AT(vma, start, 0); AT(vma, end, 8); AT(vma, prot, 16); AT(vma, kind, 20); AT(vma, next, 24);
-_Static_assert(sizeof(((struct proc *)NULL)->name) == 16 && sizeof(struct vma) == 32, "sizes");
-_Static_assert(PROC_RUNNING == RUNNING && PROC_ZOMBIE == ZOMBIE, "states");
+_Static_assert(STACK_SIZE == STACK, "a kernel stack");
 _Static_assert(PROT_READ == READ && PROT_WRITE == WRITE && PROT_EXEC == EXEC, "rights");
-_Static_assert(PTE_PAGE == PAGE && PTE_USER == USER && PTE_RO == RO && PTE_SH == INNER && PTE_AF == AF, "entries");
+_Static_assert(PTE_USER == USER && PTE_RO == RO && PTE_SH == INNER && PTE_AF == AF, "entries");
 _Static_assert(PTE_NG == NG && PTE_PXN == PXN && PTE_UXN == UXN, "entries");
 """
 
 
 def test_the_judge_s_layout_is_that_of_the_headers(tmp_path: Path) -> None:
-    j = judge()
+    known = {name: getattr(procs, name) for name in ("STATE", "PID", "PPID", "CHILDREN", "SIBLING", "READ", "WRITE", "EXEC")}
+    known |= {name: getattr(isolation, name) for name in ("USER", "RO", "INNER", "AF", "NG", "PXN", "UXN")}
+    known["STACK"] = isolation.STACK_SIZE
     source = tmp_path / "layout.c"
-    source.write_text("".join(f"#define {name} {getattr(j, name):#x}\n" for name in (
-        "RUNNING", "ZOMBIE", "READ", "WRITE", "EXEC", "PAGE", "USER", "RO", "INNER", "AF", "NG", "PXN", "UXN")) + LAYOUT)
+    source.write_text("".join(f"#define {name} {value:#x}\n" for name, value in known.items()) + LAYOUT)
     for lab in range(LAB, LAST + 1):
         done = subprocess.run([grading.CROSS + "gcc", "-std=gnu17", "-ffreestanding", "-fsyntax-only", f"-DLAB={lab}",
                                f"-DSOL={lab}", "-I", str(ROOT / "inc"), str(source)], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    fields = j.PROC.unpack(bytes(range(256)) * 3 + bytes(8))
-    assert len(fields) == len(j.PROC_FIELDS) and j.PROC.size == 776 and j.PROC_LAZY.size == 784 and j.VMA.size == 32
-    assert fields[1] == int.from_bytes(bytes(range(116, 120)), "little")
-    assert fields[4] == int.from_bytes(bytes(range(168, 176)), "little")
+    data = (bytes(range(200)) * 4)[:procs.PROC_OF_LAB_5.size]
+    fields = dict(zip([f for f in procs.FIELDS if f != "image"], procs.PROC_OF_LAB_5.unpack(data)))
+    assert procs.PROC_OF_LAB_5.size == procs.PROC.size - 8
+    for name, at, size in (("pid", procs.PID, 4), ("kstack", 168, 8), ("children", procs.CHILDREN - 8, 8)):
+        assert fields[name] & (1 << 8 * size) - 1 == int.from_bytes(data[at:at + size], "little"), name
 
 
 def test_the_judge_knows_the_attacks(trying: Path) -> None:
@@ -420,23 +424,23 @@ def test_what_the_judge_finds(trying: Path, start: Callable[..., Guest]) -> None
     to(g, "power_off")
     g.settle("power_off")
     assert g.call("proc_trouble") == 0
-    j.run(g, [j.Job(["exit", "3"], 3)], random.Random(1))
-    isolation = j.Isolation(g)
-    jobs = [j.Job(["alloc", "one"], 0), j.Job(["alloc", "two"], 0), j.Job(["spin"], 0)]
+    j.run(g, [Job(["exit", "3"], (3,))], random.Random(1))
+    seen = j.Isolation(g)
+    jobs = [Job(["alloc", "one"]), Job(["alloc", "two"]), Job(["spin"])]
     for job in jobs:
-        j.spawn(g, job)
+        isolation.spawn(g, job)
     for _ in range(6):
         g.call("wait_us", 2000)
-        isolation.look("wait_us")
-    assert isolation.seen == {"alloc", "spin"}
+        seen.look("wait_us")
+    assert seen.seen == {"alloc", "spin"}
 
-    one, two, _ = (next(p for p in j.processes(g, isolation.first).values() if p.pid == job.pid) for job in jobs)
+    one, two, _ = (procs.family(g)[job.pid] for job in jobs)
     pages = [leaf for leaf in g.leaves(one.root, False) if leaf.va >= j.FIRST and leaf.va < 0x20000000]
     mine, text = pages[3], g.leaves(one.root, False)[0]
     table = g.walk(one.root, mine.va)[2]
     theirs = next(leaf for leaf in g.leaves(two.root, False) if leaf.va == mine.va)
     their_table = g.walk(two.root, mine.va)[2]
-    pmm = j.Pmm(g)
+    pmm = Pmm(g)
     free = (pmm.start + max(pmm.free_frames())) * PGSIZE
     g.phys_write(free, bytes(PGSIZE))       # as a table it would be empty
     stack = g.walk(g.ttbr1, one.kstack)[3]
@@ -446,9 +450,9 @@ def test_what_the_judge_finds(trying: Path, start: Callable[..., Guest]) -> None
         before = g.p64(at)
         g.phys_write(at, value.to_bytes(8, "little"))
         with pytest.raises(Disagree, match=message):
-            isolation.look("nowhere")
+            seen.look("nowhere")
         g.phys_write(at, before.to_bytes(8, "little"))
-        isolation.look("nowhere")
+        seen.look("nowhere")
 
     flags = mine.flags
     for pa, message in ((other, "which is the kernel's"), (free, "which is free"), (stack[2] & 0xFFFFFFFFF000, "the kernel's"),
@@ -459,18 +463,18 @@ def test_what_the_judge_finds(trying: Path, start: Callable[..., Guest]) -> None
     their_stack, my_stack = g.leaves(two.root, False)[-1], g.leaves(one.root, False)[-1]
     found(my_stack.at, their_stack.entry, r"has 1 references, expected 2: it is mapped at 0x3ffff000 of alloc \(pid \d+\) and")
     found(my_stack.at, g.leaves(one.root, False)[-2].entry, "has 1 references, expected 2")
-    for bits, message in ((j.UXN, "written and executed"), (j.PXN, "executed by the kernel"), (j.NG, "nG is clear"),
-                          (j.AF, "not ordinary"), (j.INNER, "not ordinary"), (j.USER, "has the rights"), (j.RO, "has the rights")):
+    for bits, message in ((isolation.UXN, "written and executed"), (isolation.PXN, "executed by the kernel"), (isolation.NG, "nG is clear"),
+                          (isolation.AF, "not ordinary"), (isolation.INNER, "not ordinary"), (isolation.USER, "has the rights"), (isolation.RO, "has the rights")):
         found(mine.at, mine.entry ^ bits, message)
-    found(text.at, text.entry ^ j.RO, "written and executed")
+    found(text.at, text.entry ^ isolation.RO, "written and executed")
     found(mine.at, 0, "pages mapped, expected")
     found(mine.pa, 0x1234, "which it has written there")
     found(table[1], their_table[2], "belongs to alloc")
     found(table[1], free | 3, "is free")
-    found(stack[1], stack[2] | j.USER, "open to EL0")
-    found(stack[1], stack[2] & ~j.UXN, "open to EL0")
+    found(stack[1], stack[2] | isolation.USER, "open to EL0")
+    found(stack[1], stack[2] & ~isolation.UXN, "open to EL0")
     asid = one.at - KERNBASE + 184
     found(asid, two.asid, "has the ASID")
-    found(g.reg("tpidr_el1") - KERNBASE + 112, j.ZOMBIE | 0 << 32, "no process that runs")
+    found(g.reg("tpidr_el1") - KERNBASE + 112, procs.ZOMBIE | 0 << 32, "no process that runs")
     found(one.at - KERNBASE + 216, one.pages + 1, "pages mapped, expected")
     found(one.vmas - KERNBASE, PGSIZE, "is not mapped, though in the range")
