@@ -3,19 +3,15 @@
  * the tables of all of them (audit.h) every few milliseconds.
  */
 #include "../lab4/lab4.h"
-#include "audit.h"
 #include "console.h"
 #include "irq.h"
 #include "lab5.h"
-#include "pmm.h"
 #include "printf.h"
 #include "proc.h"
-#include "slab.h"
 #include "string.h"
 #include "syscall.h"
 #include "sysreg.h"
 #include "uapi/signal.h"
-#include "vmalloc.h"
 
 #define MILLION 1000000UL
 #define SECONDS 20 /* that programs may take by the clock, ... */
@@ -24,7 +20,6 @@
 #else
 #define AT_MOST 400 /* ... or million instructions, where these can be counted */
 #endif
-#define LOOK_MS 2 /* between two looks at all tables */
 
 #define ILL  (128 + SIGILL)
 #define TRAP (128 + SIGTRAP)
@@ -60,110 +55,6 @@ count_instructions(bool on)
         write_sysreg(pmcntenclr_el0, 1);
     write_sysreg(pmcr_el0, read_sysreg(pmcr_el0) | 1);
     __asm__ volatile("isb"); /* from here on it counts */
-}
-
-static void
-sleep_ms(uint64_t ms)
-{
-    timer_sleep(clock_count() + clock_counts(ms * MILLION));
-}
-
-/* ---- Pages and objects ---- */
-
-/* What has been freed is free: with DEBUG=1 or SAN=1 it waits, until a cache is destroyed (heapdebug.c). */
-static void
-free_what_waits(void)
-{
-#if defined(DEBUG) || defined(SAN)
-    watched_slab_destroy(watched_slab_create("none", 16, 16));
-#endif
-}
-
-static size_t
-objects_in_use(void)
-{
-    size_t n = 0;
-
-    for (const struct slab *slab = slabs; slab; slab = slab->next)
-        n += slab_in_use(slab);
-    return n;
-}
-
-static size_t
-areas_in_use(void)
-{
-    size_t n = 0;
-
-    for (const struct area *a = areas; a; a = a->next)
-        n++;
-    return n;
-}
-
-/* ---- Looking at the tables ---- */
-
-static char first_error[160]; /* the first one that audit has found, "": none */
-static size_t looks;
-static bool auditing; /* the thread is to go on */
-static uint64_t
-    kept; /* memory for audit to count in, when the programs take all there is; 0: none */
-static unsigned kept_order;
-
-static void
-note_error(const char *line)
-{
-    if (!first_error[0])
-        strlcpy(first_error, line, sizeof(first_error));
-}
-
-/* Interrupts are masked. */
-static void
-look(void)
-{
-    if (kept)
-        pmm_free(kept, kept_order);
-    audit(note_error);
-    if (kept)
-        kept = pmm_alloc(kept_order); /* the same: nobody has come between */
-    looks++;
-}
-
-static void
-look_again_and_again(void *unused)
-{
-    (void)unused;
-    irq_mask();
-    while (auditing) {
-        look();
-        sleep_ms(LOOK_MS);
-    }
-}
-
-static void
-keep_memory(void)
-{
-    while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(struct frame_use))
-        kept_order++;
-    kept = pmm_alloc(kept_order);
-    EXPECT(kept != 0,
-           "expected a block of order %u, found none: write pmm_alloc in kern/pmm.c "
-           "first (lab 3)",
-           kept_order);
-}
-
-static void
-keep_no_memory(void)
-{
-    if (kept)
-        pmm_free(kept, kept_order);
-    kept = 0;
-    kept_order = 0;
-}
-
-static void
-expect_order(void)
-{
-    EXPECT(!first_error[0], "expected the tables of all processes to be in order, found %s",
-           first_error);
 }
 
 /* ---- Programs ---- */
@@ -250,7 +141,7 @@ finish(void)
             running += !over;
         }
         check_doing("running programs");
-        expect_order();
+        auditor_expect();
         if (running > 0)
             sleep_ms(1);
     }
@@ -285,9 +176,8 @@ run_alone(const struct job *list, size_t n)
 static void
 put_back(void)
 {
-    auditing = false;
     count_instructions(false);
-    keep_no_memory();
+    auditor_reset();
     hold_none();
     proc_reset(); /* threads 1 and 2 too: after the last check all pages are free */
     pages_back();
@@ -403,40 +293,20 @@ CHECK(programs)
 #if LAB >= 6
     need_faults();
 #endif
-    first_error[0] = '\0';
+    auditor_reset();
     count_instructions(true);
     need_exit(); /* also: the areas' tables are there now */
 
-    free_what_waits();
+    objects_note();
     pages_note();
-    size_t objects = objects_in_use(), areas_before = areas_in_use();
-    keep_memory();
-    auditing = true;
-    looks = 0;
-    int auditor = kthread_create(look_again_and_again, NULL, "auditor");
-    EXPECT(auditor > 0, "expected a thread, found %s", error_name(auditor));
-
+    auditor_start();
     choose_numbers();
     change_mappings();
     run_many();
     run_out_of_memory();
 
     check_doing("%s", "");
-    auditing = false;
-    for (int i = 0; i < 100 && proc_find(auditor); i++)
-        sleep_ms(1);
-    look();
-    expect_order();
-    EXPECT(looks > 5 && !proc_find(auditor),
-           "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu "
-           "times and is %s",
-           LOOK_MS, looks, proc_find(auditor) ? "still there" : "gone");
-    keep_no_memory();
-    free_what_waits();
+    auditor_stop();
+    objects_expect("all programs have ended");
     pages_expect("all programs have ended");
-    EXPECT(objects_in_use() == objects,
-           "expected %lu objects of kmalloc's to be in use, as before, found %lu", objects,
-           objects_in_use());
-    EXPECT(areas_in_use() == areas_before, "expected %lu areas of vmalloc's, as before, found %lu",
-           areas_before, areas_in_use());
 }

@@ -40,6 +40,28 @@ void pages_note(void);
 /* Fail the check unless there are as many now; `after` says what has been done, for the message. */
 void pages_expect(const char *after);
 
+/* ---- while programs run (auditor.c); interrupts are masked ---- */
+
+void sleep_ms(uint64_t ms);
+
+/* Take note of how many objects kmalloc has given, and areas vmalloc; fail the check unless there are as many now. */
+void objects_note(void);
+void objects_expect(const char *after);
+
+/*
+ * A thread that looks at the tables of all processes every few milliseconds, and has memory of its own for that. stop:
+ * once it has ended, there is a last look. The check fails if one has found an error: expect, for those so far; look, for
+ * one more. reset: at the beginning, and when all threads are gone.
+ */
+extern int auditor; /* its number */
+void auditor_start(void);
+void auditor_stop(void);
+void auditor_expect(void);
+void auditor_look(void);
+void auditor_reset(void);
+
+/* ---- words ---- */
+
 /* "-ENOENT", or the number if it is no error that we know. Good until the next but three calls. */
 const char *error_name(int error);
 

@@ -4,7 +4,6 @@
  */
 #include "../lab4/lab4.h"
 #include "../lab5/lab5.h"
-#include "audit.h"
 #include "console.h"
 #include "errno.h"
 #include "exec.h"
@@ -14,9 +13,7 @@
 #include "kalloc.h"
 #include "page.h"
 #include "pagefault.h"
-#include "pmm.h"
 #include "printf.h"
-#include "slab.h"
 #include "string.h"
 #include "sysreg.h"
 #include "uapi/signal.h"
@@ -31,7 +28,6 @@
 #define GUEST_MS \
     600 /* ... or where it goes by instructions (a million in each), whatever the host does */
 #endif
-#define LOOK_MS  2  /* between two looks at all tables */
 #define FAILURES 16 /* allocations that are tried */
 
 #define ANY       (-1) /* status: 0, or what a program says that has no memory */
@@ -188,39 +184,9 @@ clock_by_instructions(void)
     return after != before;
 }
 
-static void
-sleep_ms(uint64_t ms)
-{
-    timer_sleep(clock_count() + clock_counts(ms * MILLION));
-}
-
 /* ---- What there is ---- */
 
-static size_t objects, areas_before, procs_before;
-
-static size_t
-count_objects(void)
-{
-    size_t n = 0;
-
-#if defined(DEBUG) || defined(SAN)
-    /* What has been freed waits, until a cache is destroyed (heapdebug.c). */
-    watched_slab_destroy(watched_slab_create("none", 16, 16));
-#endif
-    for (const struct slab *slab = slabs; slab; slab = slab->next)
-        n += slab_in_use(slab);
-    return n;
-}
-
-static size_t
-count_areas(void)
-{
-    size_t n = 0;
-
-    for (const struct area *a = areas; a; a = a->next)
-        n++;
-    return n;
-}
+static size_t procs_before;
 
 static size_t
 count_procs(void)
@@ -242,8 +208,7 @@ note_all(void)
 
     EXPECT(stacks, "vmalloc_aligned finds no memory for %d stacks (lab 4)", STACKS_MAX);
     vfree(stacks);
-    objects = count_objects();
-    areas_before = count_areas();
+    objects_note();
     procs_before = count_procs();
     pages_note();
 }
@@ -251,108 +216,11 @@ note_all(void)
 static void
 expect_all(const char *after)
 {
-    size_t now = count_objects();
-
     EXPECT(count_procs() == procs_before,
            "after %s, there are %lu processes and threads, expected %lu, as before", after,
            count_procs(), procs_before);
-    EXPECT(now == objects, "after %s, %lu objects of kmalloc's are in use, expected %lu, as before",
-           after, now, objects);
-    EXPECT(count_areas() == areas_before,
-           "after %s, there are %lu areas of vmalloc's, expected %lu, as before", after,
-           count_areas(), areas_before);
+    objects_expect(after);
     pages_expect(after);
-}
-
-/* ---- Looking at the tables ---- */
-
-static char first_error[160]; /* the first one that audit has found, "": none */
-static size_t looks;
-static bool auditing; /* the thread is to go on */
-static uint64_t
-    kept; /* memory for audit to count in, when the programs take all there is; 0: none */
-static unsigned kept_order;
-
-static void
-note_error(const char *line)
-{
-    if (!first_error[0])
-        strlcpy(first_error, line, sizeof(first_error));
-}
-
-/* Interrupts are masked. */
-static void
-look(void)
-{
-    if (kept)
-        pmm_free(kept, kept_order);
-    audit(note_error);
-    if (kept)
-        kept = pmm_alloc(kept_order); /* the same: nobody has come between */
-    looks++;
-}
-
-static void
-look_again_and_again(void *unused)
-{
-    (void)unused;
-    irq_mask();
-    while (auditing) {
-        look();
-        sleep_ms(LOOK_MS);
-    }
-}
-
-static void
-keep_memory(void)
-{
-    while ((1UL << PGSHIFT << kept_order) < frames.n * sizeof(struct frame_use))
-        kept_order++;
-    kept = pmm_alloc(kept_order);
-    EXPECT(kept != 0,
-           "expected a block of order %u, found none: write pmm_alloc in kern/pmm.c first (lab 3)",
-           kept_order);
-}
-
-static void
-keep_no_memory(void)
-{
-    if (kept)
-        pmm_free(kept, kept_order);
-    kept = 0;
-    kept_order = 0;
-}
-
-static void
-expect_order(void)
-{
-    EXPECT(!first_error[0], "expected the tables of all processes to be in order, found %s",
-           first_error);
-}
-
-static int auditor;
-
-static void
-start_auditor(void)
-{
-    keep_memory();
-    auditing = true;
-    looks = 0;
-    auditor = kthread_create(look_again_and_again, NULL, "auditor");
-    EXPECT(auditor > 0, "expected a thread, found %s", error_name(auditor));
-}
-
-static void
-stop_auditor(void)
-{
-    auditing = false;
-    for (int i = 0; i < 100 && proc_find(auditor); i++)
-        sleep_ms(1);
-    EXPECT(looks > 5 && !proc_find(auditor),
-           "expected a kernel thread to look at the tables every %d ms and to end, it did so %lu "
-           "times and is %s",
-           LOOK_MS, looks, proc_find(auditor) ? "still there" : "gone");
-    keep_no_memory();
 }
 
 /* ---- Programs ---- */
@@ -454,7 +322,7 @@ finish(void)
             all = all && over;
         }
         check_doing("%s", njobs == 1 ? line_of(&jobs[0]) : "running programs");
-        expect_order();
+        auditor_expect();
         const struct proc *left = somebody();
         EXPECT(
             !all || !left || !late,
@@ -496,9 +364,7 @@ put_back(void)
 {
     failnth_set(0);
     failing = 0;
-    auditing = false;
-    auditor = 0;
-    keep_no_memory();
+    auditor_reset();
     hold_none();
     proc_reset(); /* threads 1 and 2 too */
     pages_back();
@@ -579,8 +445,7 @@ run_failing(const struct job *job)
         failnth_set(failing);
         run_together(&failed, 1);
         failnth_set(0);
-        look();
-        expect_order();
+        auditor_look();
         expect_all("it has ended");
     }
     failing = 0;
@@ -592,8 +457,7 @@ CHECK(forks)
     static const struct job orphans = {{"forks", "1", "leave"}, 0, 0};
 
     check_finally(put_back);
-    auditor = 0;
-    first_error[0] = '\0';
+    auditor_reset();
     irq_mask();
     need_exercises();
     run_together(&one, 1);
@@ -604,14 +468,12 @@ CHECK(forks)
     expect_all("it has ended");
     run_together(&orphans, 1);
     expect_all("it has ended");
-    start_auditor();
+    auditor_start();
     run_many();
     run_killed();
     run_out_of_memory();
     check_doing("%s", "");
-    stop_auditor();
-    look();
-    expect_order();
+    auditor_stop();
     expect_all("all programs have ended");
     run_failing(&tree);
     check_doing("%s", "");
