@@ -74,6 +74,20 @@ def test_what_fails_in_a_row_is_told_by_its_judge(tmp_path: Path, file: str, fun
             [alone[name][key] for key in ("passed", "kind", "message")], name
 
 
+@pytest.mark.parametrize("trick, passes", [("check_end(me, 0);", True), ("for (;;) check_begin(me);", False)])
+def test_a_forged_earlier_check_is_worth_nothing(tmp_path: Path, trick: str, passes: bool) -> None:
+    """Of a row the kernel's own word is taken; but it ends, and --check asks the judge."""
+    folder = grading.submission(tmp_path / "s", 2, 2)
+    replace_body(folder / "kern" / "backtrace.c", "backtrace(",
+                 "void check_begin(const void *), check_end(const void *, const char *);\n"
+                 'static const char *const me[] = {"backtrace"};\n'
+                 f"(void)fp, (void)pcs, (void)max; {trick} return 0;")
+    row = by_name(grade(folder, 2, "--seed", "5")[1])
+    assert (row["backtrace"]["passed"], row["backtrace"]["points"], row["backtrace"]["score"]) == (passes, 0, 0)
+    assert row["uart"]["passed"]
+    assert not by_name(grade(folder, 2, "--check", "backtrace")[1])["backtrace"]["passed"]
+
+
 @pytest.mark.parametrize("lab, sol", sorted({(lab, sol) for lab in grading.course() for sol in (0, lab - 1)}))
 def test_handed_out_state_scores_nothing(lab: int, sol: int, tmp_path: Path) -> None:
     """And each check says what to write first."""
