@@ -70,12 +70,15 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def progress(done: int, total: int, result: run.Result) -> None:
+def say(text: str) -> None:
+    """On a terminal, in place of what was said before."""
     if sys.stderr.isatty():
-        word = report.WORDS.get(result.kind, result.kind)
-        print(f"\r\033[K  {done}/{total} {result.name}: {word}", end="", file=sys.stderr, flush=True)
-        if done == total:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def progress(done: int, total: int, result: run.Result) -> None:
+    word = report.WORDS.get(result.kind, result.kind)
+    say(f"  {done}/{total} {result.name}: {word}" if done < total else "")
 
 
 def write_formats(options: argparse.Namespace, data: dict[str, Any]) -> None:
@@ -117,7 +120,10 @@ def grade(options: argparse.Namespace, scratch: Path) -> int:
         write_formats(options, one.refused(course, run.printable(str(e))))
         raise
     seed = options.seed if options.seed is not None else secrets.randbelow(10**12)
-    data, results = one.grade(course, taken, seed, scratch, options.jobs, progress)
+    try:
+        data, results = one.grade(course, taken, seed, scratch, options.jobs, progress, lambda text: say(f"  {text} ..."))
+    finally:
+        say("")
     data["seconds"] = round(time.monotonic() - began, 2)
     if str(options.json) != "-":
         report.show(sys.stdout, data, results)

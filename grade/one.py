@@ -140,12 +140,15 @@ def renames(files: dict[str, bytes]) -> list[str]:
 
 
 def grade(course: Course, taken: submission.Submission, seed: int, scratch: Path, jobs: int = 1,
-          progress: Progress = lambda *_: None) -> tuple[dict[str, Any], list[run.Result]]:
+          progress: Progress = lambda *_: None, say: Callable[[str], None] = lambda _: None
+          ) -> tuple[dict[str, Any], list[run.Result]]:
     """Grade the files in course.tree, which is changed by it.  Returns the report and its checks."""
     began = time.monotonic()
     build.overlay(course.tree, taken.files)
+    say("compiling")
     built = build.build(course.tree, course.number, course.sol, jobs)
     if built.ok:
+        say("running checks")
         good = earlier(course, built, seed, scratch)
         rest = iter(run_all([(course.tree.path, built.image, built.elf, m, c, p, seed, course.exercises,
                               scratch / f"run-{m.number}-{c.name}") for m, c, p in course.wanted if c.name not in good],
