@@ -88,7 +88,7 @@ def use(browser: Browser, url: str, pictures: Path) -> None:
 def main() -> int:
     page, pictures = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     pictures.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
             use(browser, page.as_uri(), pictures)

@@ -86,7 +86,7 @@ def main() -> int:
     page, pictures = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     pictures.mkdir(parents=True, exist_ok=True)
     text = page.read_text("utf-8").split('type="application/json">', 1)[1].split("</script>", 1)[0]
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
             use(browser, page.as_uri(), json.loads(text), pictures)

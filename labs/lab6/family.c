@@ -5,10 +5,8 @@
 #include "../lab4/lab4.h"
 #include "console.h"
 #include "irq.h"
-#include "slab.h"
 #include "string.h"
 #include "uapi/signal.h"
-#include "vmalloc.h"
 
 /* ---- Threads of the check's own ---- */
 
@@ -208,50 +206,17 @@ put_back(void)
     pages_back();
 }
 
-static size_t
-objects_in_use(void)
-{
-    size_t n = 0;
-
-#if defined(DEBUG) || defined(SAN)
-    /* What has been freed waits, until a cache is destroyed (heapdebug.c). */
-    watched_slab_destroy(watched_slab_create("none", 16, 16));
-#endif
-    for (const struct slab *slab = slabs; slab; slab = slab->next)
-        n += slab_in_use(slab);
-    return n;
-}
-
-static size_t
-areas_in_use(void)
-{
-    size_t n = 0;
-
-    for (const struct area *a = areas; a; a = a->next)
-        n++;
-    return n;
-}
-
-static size_t objects, stacks;
-
 void
 family_note_memory(void)
 {
-    objects = objects_in_use();
-    stacks = areas_in_use();
+    objects_note();
     pages_note();
 }
 
 void
 family_expect_memory(const char *after)
 {
-    size_t now = objects_in_use();
-
-    EXPECT(now == objects, "after %s, %lu objects of kmalloc's are in use, expected %lu, as before",
-           after, now, objects);
-    EXPECT(areas_in_use() == stacks,
-           "after %s, %lu areas of vmalloc's are in use, expected %lu, as before", after,
-           areas_in_use(), stacks);
+    objects_expect(after);
     pages_expect(after);
 }
 
